@@ -7,6 +7,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from rlcore import cases, check, masked
 from rlcore.cases import Case
 
+FIRST = "three real tokens in two sequences"
+
 
 def right(x, mask):
     return x[mask].mean()
@@ -37,9 +39,7 @@ def test_a_mistake_is_named(wrong, message):
 def test_an_error_in_your_function_stays_an_error_and_says_in_which_case():
     with pytest.raises(ZeroDivisionError) as raised:
         check.same(lambda x, mask: 1 / 0, masked.mean_over_tokens)
-    assert raised.value.__notes__ == [
-        'while checking mean_over_tokens in the case "three real tokens in two sequences"'
-    ]
+    assert raised.value.__notes__ == [f'while checking mean_over_tokens in the case "{FIRST}"']
 
 
 @pytest.mark.parametrize("body", ["...", "pass", "'''docs'''", "'''docs'''\n    ..."])

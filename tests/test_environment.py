@@ -56,13 +56,13 @@ def test_conda_installs_python_and_then_this_project_with_the_same_constraints()
 
 
 def test_the_makefile_asks_for_extras_that_exist():
-    asked = set(sum((e.split(",") for e in re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text())), []))
-    assert asked == set(PROJECT["optional-dependencies"])
+    lists = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text())
+    assert set(",".join(lists).split(",")) == set(PROJECT["optional-dependencies"])
 
 
 def test_no_file_names_a_package_index():
     for name in ("pyproject.toml", "constraints.txt", "environment.yml", "Makefile", "README.md"):
-        assert not re.search(r"(extra-)?index-url\s+http|pypi\.org|download\.", (ROOT / name).read_text()), name
+        assert not re.search(r"(extra-)?index-url\s+http|pypi\.org|download\.pytorch", (ROOT / name).read_text()), name
 
 
 def test_the_doctor_finds_nothing_wrong_here():

@@ -41,7 +41,7 @@ def test_with_equal_lengths_the_two_means_agree(reduce):
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
 def test_bad_input_is_named(reduce):
-    with pytest.raises(ValueError, match="mask .* has no True"):
+    with pytest.raises(ValueError, match=r"mask .*has no True"):
         reduce(x, torch.zeros_like(mask))
     with pytest.raises(ValueError, match=r"mask has dtype torch.float64, expected torch.bool"):
         reduce(x, mask.double())

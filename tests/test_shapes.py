@@ -56,7 +56,7 @@ def test_within_refuses_what_lies_outside_and_nan(bad):
 
 @pytest.mark.parametrize("bad", ["0.5", None, True])
 def test_within_refuses_what_is_no_number(bad):
-    with pytest.raises(ValueError, match="lam is .*expected a number"):
+    with pytest.raises(ValueError, match=r"lam is .*expected a number"):
         shapes.within(0, 1, lam=bad)
 
 
@@ -66,7 +66,7 @@ def test_within_accepts_both_ends():
 
 @pytest.mark.parametrize("bad", [0, -1.0, math.inf, math.nan])
 def test_positive_refuses_zero_less_and_what_is_not_finite(bad):
-    with pytest.raises(ValueError, match="beta is .*, expected a finite number above 0"):
+    with pytest.raises(ValueError, match=r"beta is .*, expected a finite number above 0"):
         shapes.positive(beta=bad)
 
 
