@@ -32,10 +32,10 @@ lint: $(VENV)/test.done
 	$(RUN) ruff format --check .
 
 unit: $(VENV)/test.done
-	$(RUN) pytest -n $(JOBS) --dist=loadscope --ignore=tests/browser
+	$(RUN) pytest -n $(JOBS) --dist=loadscope --ignore=tests/browser $(TESTS)
 
 notebooks: $(VENV)/test.done
-	$(RUN) pytest -n $(JOBS) --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=120 chapters
+	$(RUN) pytest -n $(JOBS) --dist=loadscope --nbval --nbval-current-env --nbval-cell-timeout=120 $(or $(NOTEBOOKS),chapters)
 
 browser: $(VENV)/test.done
 	$(RUN) pytest -rs tests/browser

@@ -11,78 +11,67 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import yaml
 from markdown_it import MarkdownIt
 
 HERE = Path(__file__).parent
-TAG = "concept:"
 FIELDS = ("slug", "en", "zh", "chapter", "what")
-CHAPTERS = (*(f"{number:02}" for number in range(16)), "qa")
 LONGEST = 110  # characters of `what`: one line of the page
-HEAD = """# Concepts
+HEAD = """\
+# Concepts
 
 This page lists every concept of the course in English and in Chinese, says each in one line, and links to the cells
 that show it. {counts}
 
-Made by `python chapters/concepts.py` from `concepts.yml` and the tags `concept:<slug>` of the notebooks' cells.
-"""
+Made by `python chapters/concepts.py` from `concepts.yml` and the tags `concept:<slug>` of the notebooks' cells."""
 
 
 @dataclass(frozen=True)
 class Concept:
-    """One concept, and the title of its section: letter, English and Chinese."""
-
     slug: str
     en: str
     zh: str
     chapter: str
     what: str
-    section: str
+    section: str  # its title: letter, English, Chinese
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One tagged cell: which concept, which notebook, which cell, and the heading above it ("" before the first)."""
-
     slug: str
     notebook: str
-    cell: str
-    heading: str
+    cell: str  # its id
+    heading: str  # the one it stands under; "" before the first
 
 
 def concepts(folder: Path = HERE) -> list[Concept]:
     """Every concept of concepts.yml, in order. Raises ValueError for a missing or odd field and for a repeated slug."""
-    try:
-        sections = yaml.safe_load((folder / "concepts.yml").read_text(encoding="utf-8"))["sections"]
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise ValueError(f"concepts.yml is not a list of sections in YAML: {error!r}") from error
+    sections = yaml.safe_load((folder / "concepts.yml").read_text(encoding="utf-8"))["sections"]
     listed = []
     for number, section in enumerate(sections, start=1):
         where = f"concepts.yml, section {number}"
         title = "{letter}. {en} · {zh}".format(**_texts(section, ("letter", "en", "zh"), where))
-        listed += [_concept(entry, title, where) for entry in section.get("concepts") or []]
+        listed += [_concept(entry, title, where) for entry in section.get("concepts") or [None]]
     if repeated := [slug for slug, times in Counter(concept.slug for concept in listed).items() if times > 1]:
         raise ValueError(f"concepts.yml: slug {repeated[0]!r} is used more than once, expected unique slugs")
     return listed
 
 
-def _texts(entry: dict, fields: tuple[str, ...], where: str) -> dict[str, str]:
-    for field in fields:
-        if not isinstance(entry.get(field), str) or not entry[field].strip():
-            raise ValueError(f"{where}: {field} is {entry.get(field)!r}, expected a text in quotes")
-    return {field: entry[field] for field in fields}
+def _texts(entry: object, fields: tuple[str, ...], where: str) -> dict[str, str]:
+    texts = {field: entry.get(field) if isinstance(entry, dict) else None for field in fields}
+    for field, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{where}: {field} is {text!r}, expected a text in quotes")
+    return texts
 
 
-def _concept(entry: dict, section: str, where: str) -> Concept:
-    where = f"{where}, concept {entry.get('slug')!r}"
+def _concept(entry: object, section: str, where: str) -> Concept:
+    where = f"{where}, {entry!r:.50}"
     texts = _texts(entry, FIELDS, where)
-    if unknown := [field for field in entry if field not in FIELDS]:
-        raise ValueError(f"{where}: unknown field {unknown[0]!r}, expected {', '.join(FIELDS)}")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", texts["slug"]):
         raise ValueError(f"{where}: slug is {texts['slug']!r}, expected small letters and digits joined by hyphens")
-    if texts["chapter"] not in CHAPTERS:
+    if not re.fullmatch(r"0\d|1[0-5]|qa", texts["chapter"]):
         raise ValueError(f"{where}: chapter is {texts['chapter']!r}, expected '00' to '15' or 'qa'")
     if len(texts["what"]) > LONGEST:
         raise ValueError(f"{where}: what has {len(texts['what'])} characters, expected at most {LONGEST}")
@@ -95,11 +84,13 @@ def tagged_cells(folder: Path = HERE) -> list[Cell]:
     for path in [*sorted(folder.glob("[0-9][0-9]_*.ipynb")), *folder.glob("qa.ipynb")]:
         heading = ""
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+            if "id" not in cell:
+                raise ValueError(f"{path.name}, cell {index}: no id, expected a notebook of format 4.5 or later")
             own = headings("".join(cell["source"])) if cell["cell_type"] == "markdown" else []
-            first, *_, heading = [*own, own[-1]] if own else (heading, heading)
+            above, heading = (own[0], own[-1]) if own else (heading, heading)
             # A misspelt prefix must not pass unseen: whatever begins like the tag has to name a concept.
             tags = [tag for tag in cell["metadata"].get("tags", []) if tag.lower().startswith("concept")]
-            found += [Cell(tag.removeprefix(TAG), path.name, str(cell.get("id", index)), first) for tag in tags]
+            found += [Cell(tag.removeprefix("concept:"), path.name, cell["id"], above) for tag in tags]
     return found
 
 
@@ -133,23 +124,20 @@ def page(folder: Path = HERE) -> str:
     counts = f"{len(listed)} concepts in {sections} sections: {done} shown, {len(listed) - done} planned."
     lines = [HEAD.format(counts=counts)]
     for title, group in itertools.groupby(listed, key=lambda concept: concept.section):
-        lines += [f"## {_plain(title)}\n", "| Concept | 概念 | What it says | Where |", "|---|---|---|---|"]
+        lines += [f"\n## {_plain(title)}\n", "| Concept | 概念 | What it says | Where |", "|---|---|---|---|"]
         lines += [f"| {_plain(c.en)} | {_plain(c.zh)} | {_plain(c.what)} | {_where(c, shown[c.slug])} |" for c in group]
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _where(concept: Concept, cells: list[Cell]) -> str:
-    """Links to the cells, one per heading; or the plan."""
+    """For each heading that shows the concept, a link to its first such cell; without any, the plan."""
+    links: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        label = _plain(f"{cell.notebook[:2]} {cell.heading}".strip())
+        # By cell id: JupyterLab does not find a heading that holds γ, π or an en dash, nor the second of two alike.
+        links.setdefault((cell.notebook, cell.heading), f"[{label}]({cell.notebook}#cell-id={cell.cell})")
     plan = "the questions and answers" if concept.chapter == "qa" else f"chapter {concept.chapter}"
-    return "<br>".join(dict.fromkeys(map(_link, cells))) or f"planned for {plan}"
-
-
-def _link(cell: Cell) -> str:
-    # JupyterLab makes a heading's anchor by turning its spaces into dashes; everything else stays.
-    anchor = f"#{quote(cell.heading.replace(' ', '-'))}" if cell.heading else ""
-    label = f"{cell.notebook[:2]} {cell.heading}".strip()
-    return f"[{_plain(label)}]({cell.notebook}{anchor})"
+    return "<br>".join(links.values()) or f"planned for {plan}"
 
 
 def _plain(text: str) -> str:
