@@ -89,3 +89,9 @@ def test_probabilities_is_stricter_in_float64():
     shapes.probabilities(policy=almost.float())
     with pytest.raises(ValueError, match="policy sums to 1"):
         shapes.probabilities(policy=almost)
+
+
+def test_numbers_are_checked_in_double_precision():
+    shapes.positive(beta=1e-300)
+    with pytest.raises(ValueError, match="gamma is 1"):
+        shapes.within(0, 1, gamma=1 + 1e-12)

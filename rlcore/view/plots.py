@@ -32,6 +32,12 @@ def figure(height: float = 3.2, width: float = style.WIDTH, **subplots: object) 
     return fig, fig.subplots(**subplots)
 
 
+def canvas(height: float = 3.2, width: float = style.WIDTH) -> Figure:
+    """An empty figure in the course's style; its axes go where the caller puts them. Explorers use it: fast to draw."""
+    style.use()
+    return Figure(figsize=(width, height))
+
+
 def caption(fig: Figure, text: str) -> Figure:
     """Give a figure its caption: one or two sentences that say what is to be seen, with the numbers."""
     fig.set_label(" ".join(text.split()))

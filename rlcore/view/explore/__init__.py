@@ -26,6 +26,8 @@ class Explorer(widgets.VBox):
         for control in controls.values():
             control.observe(self.redraw, "value")
         super().__init__([*controls.values(), self.image, self.caption])
+        self.add_class("explorer")
+        self.add_class(f"explorer-{draw.__module__.rpartition('.')[2]}")
         self.redraw()
 
     def redraw(self, change: Any = None) -> None:
