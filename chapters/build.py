@@ -28,6 +28,8 @@ def parse(source: Path) -> NotebookNode:
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"{source.stem[:2]}-{index:03d}"
         cell.metadata.pop("lines_to_next_cell", None)
+        if cell.source.startswith("check.quiz("):  # the source would give the answer away
+            cell.metadata["jupyter"] = {"source_hidden": True}
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "course": dict(notebook.metadata["course"])})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
@@ -52,9 +54,10 @@ def strip(notebook: NotebookNode) -> NotebookNode:
 
 def build(source: Path) -> float:
     """Make one notebook from its source; returns the seconds it took to run."""
-    start = time.perf_counter()
-    notebook = strip(execute(parse(source)))
-    nbformat.write(notebook, HERE / f"{source.stem}.ipynb")
+    start, target = time.perf_counter(), HERE / f"{source.stem}.ipynb"
+    notebook = parse(source)
+    nbformat.write(notebook, target)  # before it runs: chapter 00 reads the metadata of all, its own included
+    nbformat.write(strip(execute(notebook)), target)
     return time.perf_counter() - start
 
 

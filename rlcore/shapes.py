@@ -84,7 +84,7 @@ def within(low: float, high: float, **numbers: float | Tensor) -> None:
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float | Tensor):
             raise ValueError(f"{name} is {_kind(number)}, expected a number in [{low:g}, {high:g}]")
-        values = torch.as_tensor(number).flatten()
+        values = torch.as_tensor(number, dtype=torch.float64).flatten()
         bad = values[~((values >= low) & (values <= high))]
         if len(bad):
             raise ValueError(f"{name} is {bad[0].item():.6g}, expected a number in [{low:g}, {high:g}]")
@@ -99,7 +99,7 @@ def positive(**numbers: float | Tensor) -> None:
     ValueError: beta is 0, expected a finite number above 0
     """
     for name, number in numbers.items():
-        values = torch.as_tensor(number).flatten()
+        values = torch.as_tensor(number, dtype=torch.float64).flatten()
         bad = values[~((values > 0) & torch.isfinite(values))]
         if len(bad):
             raise ValueError(f"{name} is {bad[0].item():.6g}, expected a finite number above 0")

@@ -86,6 +86,9 @@ def test_cells_are_short(path):
     lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code(path)]
     assert statistics.median(lines) <= 6
     assert max(lines) <= 25
+    shown = [cell.source for cell in code(path) if "check.quiz(" not in cell.source]
+    widest = max((line for source in shown for line in source.splitlines()), key=len)
+    assert len(widest) <= 110, widest
 
 
 @each_notebook
@@ -187,7 +190,7 @@ def test_two_chapters_of_one_number_are_refused(tmp_path):
             for slug in "ab"
         )
     )
-    with pytest.raises(ValueError, match="chapter 2 is both 02_a.ipynb and 02_b.ipynb"):
+    with pytest.raises(ValueError, match=r"chapter 2 is both 02_a.ipynb and 02_b.ipynb"):
         course.read(tmp_path)
 
 

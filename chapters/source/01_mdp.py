@@ -29,6 +29,7 @@
 # %%
 from itertools import product
 
+import numpy as np
 import torch
 
 from rlcore import check, mdp
@@ -117,7 +118,7 @@ generator = torch.Generator().manual_seed(0)
 action = torch.multinomial(coin[[START] * 10_000], 1, generator=generator)[:, 0]
 after = torch.multinomial(transitions[START, action], 1, generator=generator)[:, 0]
 share = (after == BONUS).double().mean()
-print(f"visited the bonus room in {share:.4f} of the games, expected 0.25 ± 0.013 (three standard errors)")
+print(f"visited the bonus room in {share:.4f} of the games; expected 0.25 ± 0.013, three standard errors")
 assert abs(share - 0.25) < 3 * 0.00433
 
 # %% [markdown]
@@ -154,13 +155,13 @@ assert 0.5 < threshold <= 0.51 + 1e-9
 
 # %% tags=["concept:return-and-discount"]
 fig, ax = plots.figure(height=2.6)
-ax.plot(gammas, q_start[:, SAFE], color=style.COLOR["reference"], linestyle="--", label="Q(start, safe)")
+ax.plot(gammas, q_start[:, SAFE], "--", color=style.COLOR["reference"], label="Q(start, safe)")
 ax.plot(gammas, q_start[:, RISKY], color=style.COLOR["value"], label="Q(start, risky)")
 ax.axvline(0.5, color=style.COLOR["exact"], linewidth=0.9, label="γ = ½, by pencil")
-ax.set(xlabel="discount γ", ylabel="value (reward)", title="Patience decides: above γ = ½ the risk pays")
+ax.set(xlabel="discount γ", ylabel="value (reward)", title="Above γ = ½ the risk pays")
 ax.legend()
-plots.show(plots.caption(fig, f"Value of both actions at the start against the discount γ: safe stays at 1, risky is 2γ; "
-    f"they cross at one half, and on the grid risky wins from {threshold:.2f} on."))
+plots.show(plots.caption(fig, "Value of both actions at the start against the discount γ: safe stays at 1, "
+    f"risky is 2γ; they cross at one half, and on the grid risky wins from {threshold:.2f} on."))
 
 # %% [markdown]
 # ## What "best" means
@@ -173,7 +174,8 @@ def always(choices):
     """The policy [S, A] that always takes the given action in each state."""
     return torch.nn.functional.one_hot(torch.tensor(choices), 2).double()
 
-objective = {choices: mdp.solve(small, always(choices))[START].item() for choices in product((SAFE, RISKY), repeat=3)}
+every = product((SAFE, RISKY), repeat=3)
+objective = {choices: mdp.solve(small, always(choices))[START].item() for choices in every}
 print(objective)
 assert max(objective.values()) == 1.8
 
@@ -295,8 +297,8 @@ print(room.picture(v), f"after {sweeps} sweeps")
 # The same table stands in Sutton and Barto's book (Figure 4.1), and so do the first sweeps.
 
 # %% tags=["concept:bellman-expectation-equation"]
-book = torch.tensor([[0, -14, -20, -22], [-14, -18, -20, -20], [-20, -20, -18, -14], [-22, -20, -14, 0]]).double()
-assert (room.picture(v) - book).abs().max() < 0.01
+book = torch.tensor([0.0, -14, -20, -22, -14, -18, -20, -20, -20, -20, -18, -14, -22, -20, -14, 0])
+assert (v - book).abs().max() < 0.01
 assert sweeps == 173
 assert torch.allclose(history[2][[1, 2]], torch.tensor([-1.75, -2.0]))       # after two sweeps
 assert torch.allclose(history[3][[1, 2]], torch.tensor([-2.4375, -2.9375]))  # after three
@@ -328,18 +330,19 @@ for _ in range(250):
     errors.append((v - exact).abs().max().item())
     v = bellman_expectation(thrown, torch.full((25, 4), 0.25), v)
 ratios = torch.tensor(errors[1:]) / torch.tensor(errors[:-1])
-print(f"error after 250 sweeps {(v - exact).abs().max():.0e}; largest shrink factor of a sweep {ratios[:100].max():.4f}")
+print(f"largest shrink factor of a sweep {ratios[:100].max():.4f}; error after 250 {(v - exact).abs().max():.0e}")
 assert ratios[:100].max() <= 0.9 + 1e-6                 # later the errors are as small as rounding
 assert (v - exact).abs().max() < 1e-8
 
 # %% tags=["concept:bellman-expectation-equation"]
 fig, ax = plots.figure(height=2.6)
 ax.semilogy(errors[:120], color=style.COLOR["value"], label="error of the backups")
-ax.semilogy([errors[0] * 0.9**k for k in range(120)], color=style.COLOR["exact"], linewidth=0.9, label="γ per sweep, the bound")
+bound = [errors[0] * 0.9**k for k in range(120)]
+ax.semilogy(bound, color=style.COLOR["exact"], linewidth=0.9, label="γ per sweep, the bound")
 ax.set(xlabel="sweep", ylabel="largest error (reward)", title="Every sweep shrinks the error by γ or more")
 ax.legend()
-plots.show(plots.caption(fig, f"Largest error against sweeps on a log axis: it starts at {errors[0]:.2f}, stays under the line of "
-    f"slope γ = 0.9 and is {errors[119]:.1e} after 119 sweeps."))
+plots.show(plots.caption(fig, f"Largest error against sweeps on a log axis: it starts at {errors[0]:.2f}, "
+    f"stays under the line of slope γ = 0.9 and is {errors[119]:.1e} after 119 sweeps."))
 
 # %% [markdown]
 # ## The Bellman optimality equation
@@ -417,7 +420,8 @@ patient = jumps.to_mdp(gamma=0.99)
 by_value = mdp.value_iteration(patient, tol=1e-6)
 by_policy = mdp.policy_iteration(patient)
 between = mdp.modified_policy_iteration(patient, sweeps=20, tol=1e-6)
-print(f"improvements: value iteration {by_value.sweeps}, modified {between.sweeps}, policy iteration {by_policy.sweeps}")
+print("improvements:", by_value.sweeps, "value iteration,", between.sweeps, "modified,",
+      by_policy.sweeps, "policy iteration")
 assert by_value.sweeps > 500 and by_policy.sweeps <= 10
 assert max((x.v - by_policy.v).abs().max() for x in (by_value, between)) <= 1e-6
 
@@ -471,17 +475,18 @@ torch.set_num_threads(1)                             # one core, so that seconds
 sizes = torch.tensor([400, 800, 1600, 3200])
 seconds = torch.tensor([solve_seconds(int(size)) for size in sizes])
 torch.set_num_threads(threads)
-slope = torch.linalg.lstsq(torch.stack([sizes.log(), torch.ones(4)], 1), seconds.log()[:, None]).solution[0].item()
+slope, _ = np.polyfit(sizes.log(), seconds.log(), deg=1)
 print("seconds", seconds, f"slope {slope:.2f}")
 assert 1.5 < slope < 4
 
 # %% tags=["nbval-ignore-output", "concept:matrix-form-direct-solve"]
 fig, ax = plots.figure(height=2.8)
 ax.loglog(sizes, seconds, "o-", color=style.COLOR["value"], label="one solve")
-ax.loglog(sizes, seconds[-1] * (sizes / sizes[-1]) ** 3, color=style.COLOR["exact"], linewidth=0.9, label="slope 3")
-ax.set(xlabel="states", ylabel="seconds", title=f"Twice the states, {2**slope:.1f} times the work: slope {slope:.1f}")
+cubic = seconds[-1] * (sizes / sizes[-1]) ** 3
+ax.loglog(sizes, cubic, color=style.COLOR["exact"], linewidth=0.9, label="slope 3")
+ax.set(xlabel="states", ylabel="seconds", title=f"Twice the states, {2**slope:.1f} times the work")
 ax.legend()
-plots.show(plots.caption(fig, f"Seconds of one direct solve against the number of states on log–log axes, from {sizes[0]} to "
+plots.show(plots.caption(fig, f"Seconds of one direct solve against the number of states, log–log, {sizes[0]} to "
     f"{sizes[-1]} states: the fitted slope is {slope:.2f}; the thin line has slope 3."))
 
 # %% [markdown]
@@ -521,13 +526,14 @@ world = phrases.Phrases()
 print(f"{len(world.prompts)} prompts, {len(world.responses)} replies each")
 for prompt, reward in zip(world.prompts, world.reward):
     best, worst = reward.argmax(), reward.argmin()
-    print(f"{prompt!r}: best {world.responses[best]!r} {reward[best]:+.2f}, worst {world.responses[worst]!r} {reward[worst]:+.2f}")
+    print(f"{prompt + ':':20} best {world.responses[best]!r} {reward[best]:+.2f}",
+          f"worst {world.responses[worst]!r} {reward[worst]:+.2f}", sep=", ")
 
 # %% [markdown]
 # The value of a prompt under a policy is the expected reward of its reply. Compute it twice: by listing all replies, and by
 # solving the Bellman equation over prefixes. Nothing says these must agree, except the theory.
 
-# %% tags=["concept:token-level-mdp", "concept:matrix-form-direct-solve"]
+# %% tags=["concept:token-level-mdp", "concept:contextual-bandit"]
 logits = world.reference_logits()                    # [P, S, V]
 listed = world.value(logits)                         # [P] Σ over replies of π(y) r(y)
 tokens = world.to_mdp()
@@ -536,7 +542,10 @@ print("by listing", listed, "\nby Bellman", solved)
 assert (listed - solved).abs().max() < 1e-12
 
 # %% [markdown]
-# They agree to the last digits. And the best policy? Policy iteration finds, for each prompt, the best of all 781 replies, by
+# They agree to the last digits. Mind that these are two decision processes: listing treats a whole reply as *one* action, which
+# makes a contextual bandit without transitions or discount; Bellman treats each token as an action. Say which one you mean.
+#
+# And the best policy? Policy iteration finds, for each prompt, the best of all 781 replies, by
 # looking one token ahead at a time.
 
 # %% tags=["concept:token-level-mdp", "concept:policy-iteration"]
@@ -630,7 +639,7 @@ print(len(way(0.0)) - 1, "steps when steps are free")
 walk = gridworld.Gridworld(1, 7, terminals={(0, 0): 0.0, (0, 6): 1.0})
 sides = torch.tensor([0.0, 0.5, 0.0, 0.5]).expand(7, 4)            # up, right, down, left
 v = mdp.solve(walk.to_mdp(gamma=1.0), sides)
-differences = torch.tensor([0.0 + v[4] - v[3], 0.0 + v[2] - v[3]])  # one step right, one step left of the middle
+differences = torch.stack([0.0 + v[4] - v[3], 0.0 + v[2] - v[3]])   # a step right, a step left
 print(v, differences)
 
 # %%

@@ -32,7 +32,8 @@ def draw() -> Figure:
         ax.text(3.6, y, text, color="#8A5A00" if color == orange else color, va="center")
     ax.set(xlim=(-3.6, 9.2), ylim=(-0.5, 2.5))
     ax.axis("off")
-    text = """Backup diagram in three rows. On top the state s; from it dashed edges for the policy's choice lead to actions
-    a; from each action solid edges lead to next states s prime. Beside it the four parts of the equation: the policy's
+    text = """Backup diagram in three rows. On top the state s; from it dashed edges for the policy's choice lead to
+    actions a; from each action solid edges lead to next states s prime. Beside it the four parts:
+    the policy's
     average, the reward now, the discount, and the expected value of what follows."""
     return plots.caption(fig, text)

@@ -44,7 +44,7 @@ def draw() -> Figure:
         ax.text(x, y, name, ha="center", va="center", zorder=4)
     ax.set(xlim=(-0.6, 6.6), ylim=(-1.4, 1.5))
     ax.axis("off")
-    text = """Graph of the smallest example. From start, the action safe leads to the end and pays 1. The action risky pays 0
-    and leads with chance one half to the bonus room and with chance one half to the end. From the bonus room any
+    text = """Graph of the smallest example. From start, the action safe leads to the end and pays 1. The action risky
+    pays 0 and leads with chance one half to the bonus room and with chance one half to the end. From the bonus room any
     action pays 4 and leads to the end."""
     return plots.caption(fig, text)

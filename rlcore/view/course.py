@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 
 import yaml
 from matplotlib.figure import Figure
@@ -80,9 +81,9 @@ def table(chapters: Sequence[Chapter], prefix: str = "") -> str:
 
 
 def draw_map(chapters: Sequence[Chapter]) -> Figure:
-    """The course as a road of two lanes: what a chapter asks, and whether it is written."""
+    """The course from top to bottom: what each chapter asks, and whether it is written."""
     style.use()
-    fig = Figure(figsize=(style.WIDTH, 0.36 * len(chapters) + 0.6))
+    fig = Figure(figsize=(style.WIDTH, 0.42 * len(chapters) + 0.6))
     ax = fig.add_axes((0.02, 0.02, 0.96, 0.92))
     ax.plot([0.5] * len(chapters), range(len(chapters)), color=style.COLOR["reference"], zorder=1)
     for row, chapter in enumerate(chapters):
@@ -91,7 +92,7 @@ def draw_map(chapters: Sequence[Chapter]) -> Figure:
         ax.scatter(0.5, row, s=330, color=face, edgecolor=style.COLOR["reference"], zorder=2)
         ax.text(0.5, row, f"{chapter.number:02d}", color=ink, ha="center", va="center", weight="bold")
         ax.text(1.1, row, chapter.title, va="center", weight="normal" if chapter.planned else "bold")
-        ax.text(5.6, row, chapter.question, va="center", color="#444444")
+        ax.text(6.2, row, fill(chapter.question, 48), va="center", color="#444444")
     ax.set(xlim=(0, 13), ylim=(len(chapters) - 0.5, -0.5))
     ax.axis("off")
     written = sum(not chapter.planned for chapter in chapters)
