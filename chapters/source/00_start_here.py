@@ -84,6 +84,7 @@ print("best device here:", doctor.device())
 
 # %%
 chapters = course.read(Path("."))
+assert [chapter.number for chapter in chapters] == list(range(16))
 plots.show(course.draw_map(chapters))
 
 # %%

@@ -330,7 +330,7 @@ for _ in range(250):
     errors.append((v - exact).abs().max().item())
     v = bellman_expectation(thrown, torch.full((25, 4), 0.25), v)
 ratios = torch.tensor(errors[1:]) / torch.tensor(errors[:-1])
-print(f"largest shrink factor of a sweep {ratios[:100].max():.4f}; error after 250 {(v - exact).abs().max():.0e}")
+print(f"largest shrink factor of a sweep {ratios[:100].max():.4f}")
 assert ratios[:100].max() <= 0.9 + 1e-6                 # later the errors are as small as rounding
 assert (v - exact).abs().max() < 1e-8
 
@@ -581,8 +581,9 @@ def greedy(q):
 # ```
 # </details>
 #
-# **2 · Solve for the values.** *★★☆ · 10 minutes.* Write the matrix form for $\gamma<1$: build $P_\pi$ and $R_\pi$, then
-# `torch.linalg.solve`.
+# **2 · Solve for the values.** *★★☆ · 10 minutes.* Write the matrix form: build $P_\pi$ and $R_\pi$, then `torch.linalg.solve`. A
+# terminal state leads to itself, so at $\gamma=1$ its row of $I-\gamma P_\pi$ would be all zeros. Its value is 0: let its row of
+# $P_\pi$ be zero instead (`mdp.terminal [S]` tells which).
 
 # %% tags=["exercise"]
 @check.exercise(mdp.solve)
@@ -599,9 +600,9 @@ def solve(mdp, policy):
 #
 # ```python
 # def solve(mdp, policy):
-#     p_pi = torch.einsum("sa,sat->st", policy, mdp.transitions)
+#     p_pi = torch.einsum("sa,sat->st", policy, mdp.transitions) * ~mdp.terminal[:, None]
 #     r_pi = (policy * mdp.rewards).sum(-1)
-#     return torch.linalg.solve(torch.eye(len(r_pi), dtype=r_pi.dtype) - mdp.gamma * p_pi, r_pi)
+#     return torch.linalg.solve(torch.eye(mdp.states).to(r_pi) - mdp.gamma * p_pi, r_pi)
 # ```
 # </details>
 #
