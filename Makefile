@@ -23,7 +23,7 @@ OR_HELP = || { printf '%s\n' "$$HELP" >&2; exit 1; }
 .PHONY: lab test lint unit notebooks browser chapters figures bench doctor
 
 lab: $(VENV)/lab.done
-	$(RUN) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) chapters/00_start_here.ipynb
+	$(RUN) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb
 
 test: lint unit notebooks browser
 

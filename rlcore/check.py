@@ -1,7 +1,8 @@
 """Did I write it right? Your function against hand-computed cases, and a quiz.
 
 `same` compares and names the usual mistake; `exercise` lets rlcore's version stand in until you have written yours;
-`show` prints the source that rlcore runs; `quiz` asks. Left out: grades, and anything that hides an error.
+`answer` checks a number; `show` prints the source that rlcore runs; `quiz` asks. Left out: grades, and anything that
+hides an error.
 """
 
 import dis
@@ -84,6 +85,35 @@ def exercise(reference: Callable) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def answer(yours: Any, want: float, atol: float, mistakes: dict[str, float] | None = None) -> None:
+    """Check the number that answers an exercise; `...` is no answer yet.
+
+    Args:
+        yours:    your answer.
+        want:     the right one.
+        atol:     absolute tolerance.
+        mistakes: what usual mistakes give, by the mistake's name.
+    Raises: CheckFailed when yours is another number; the right one is not told.
+
+    >>> answer(..., 0.4, atol=0.01)
+    not answered yet
+    >>> answer(0.4, 0.4, atol=0.01)
+    right
+    >>> answer(0.6, 0.4, atol=0.01, mistakes={"took the chance to lose": 0.6})
+    Traceback (most recent call last):
+    ...
+    rlcore.check.CheckFailed: not yet: yours is 0.6
+      looks like  took the chance to lose
+    """
+    if yours is ...:
+        print("not answered yet")
+    elif agrees(yours, want, atol):
+        print("right")
+    else:
+        seen = [name for name, value in (mistakes or {}).items() if agrees(yours, value, atol)]
+        raise CheckFailed("\n".join([f"not yet: yours is {yours}", *(f"  looks like  {name}" for name in seen)]))
+
+
 def show(function: Callable) -> None:
     """Display the source of an rlcore function: the very lines that run, without the docstring."""
     from IPython.display import Markdown, display
@@ -105,7 +135,7 @@ def agrees(got: Any, want: Any, atol: float) -> bool:
     if isinstance(want, tuple):
         pairs = zip(got, want, strict=False) if isinstance(got, tuple) and len(got) == len(want) else [(None, 0.0)]
         return all(agrees(g, w, atol) for g, w in pairs)
-    if not isinstance(got, Tensor | int | float | Sequence) or isinstance(got, str):
+    if not isinstance(got, Tensor | int | float | list):
         return False
     got, want = (torch.as_tensor(x, dtype=torch.float64) for x in (got, want))
     return got.shape == want.shape and torch.allclose(got, want, rtol=0, atol=atol, equal_nan=True)
@@ -117,6 +147,8 @@ def _message(name: str, case: Case, got: Any) -> str:
     seen = [mistake for mistake, value in case.mistakes.items() if agrees(got, value, case.atol)]
     if got is None:
         seen = ["forgot to return the result"]
+    elif isinstance(got, tuple) and not isinstance(case.want, tuple):
+        seen = ["a tuple: max returns values and indices, amax the values alone"]
     elif not seen and isinstance(got, Tensor) and isinstance(case.want, Tensor) and got.shape != case.want.shape:
         seen = [f"another shape: yours {list(got.shape)}, wanted {list(case.want.shape)}"]
     return "\n".join([*lines, *(f"  looks like  {mistake}" for mistake in seen)])

@@ -27,6 +27,6 @@ def test_each_mistake_is_told_apart_from_the_right_answer(function, case):
         assert not agrees(value, case.want, case.atol), mistake
 
 
-@pytest.mark.parametrize("function", {param.values[0] for param in ALL}, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", dict.fromkeys(param.values[0] for param in ALL), ids=lambda f: f.__name__)
 def test_every_function_with_cases_names_at_least_one_mistake(function):
     assert any(case.mistakes for case in cases.of(function))

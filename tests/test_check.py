@@ -29,6 +29,7 @@ def test_a_right_function_written_otherwise_agrees(capsys):
         (lambda x, mask: x[mask].mean()[None], r"looks like  another shape: yours \[1\], wanted \[\]"),
         (lambda x, mask: torch.tensor(8.125), r"yours       tensor\(8.1250\)\n  wanted      tensor\(3.\)$"),
         (lambda x, mask: "3", "yours       '3'"),
+        (lambda x, mask: x.max(-1), "looks like  a tuple: max returns values and indices, amax the values alone"),
     ],
 )
 def test_a_mistake_is_named(wrong, message):

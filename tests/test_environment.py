@@ -81,3 +81,14 @@ def test_the_doctor_prints_a_line_per_part(capsys):
     out = capsys.readouterr().out
     for part in ("python", "torch", "transformers", "threads", "device", "free memory", "optional, missing", "Ready."):
         assert part in out
+
+
+def test_the_readme_shows_the_commands_of_the_makefile():
+    """What `make` runs stands in the README for who has no make; $(RUN) is a Python's -m."""
+    recipe = (ROOT / "Makefile").read_text().replace("$(or $(NOTEBOOKS),chapters)", "chapters").replace("$(JOBS)", "2")
+    commands = re.findall(r"^\t\$\(RUN\) (.+)$", recipe, re.MULTILINE)
+    plain = [re.sub(r"\s*\$\((?:if .*?\)\),--allow-root\)|\w+\))", "", command) for command in commands]
+    page = (ROOT / "README.md").read_text()
+    assert len(plain) >= 9
+    for command in plain:
+        assert f"python -m {command}" in page, command

@@ -17,8 +17,8 @@
 # **How does this course work, and is your machine ready?**
 #
 # This is a course you run. It goes from the Bellman equation to the methods that train today's language models: policy gradients,
-# PPO, reward models, DPO, GRPO. Every formula is a small tested function, every claim is measured in a cell, and every slider calls
-# the same tested function. It needs two processor cores and no internet.
+# PPO, reward models, DPO, GRPO. Formulas are small tested functions, claims are measured in cells, and sliders call the same tested
+# functions. It needs two processor cores and no internet. Chapters that are still planned are marked so on the map below.
 #
 # After this chapter you can
 #
@@ -43,7 +43,8 @@ from rlcore.view.explore import explore, patience
 # ## Your first slider
 #
 # **Before you run:** a cookie lies one step to your left, a cake five times as good six steps to your right. Each step into the future
-# multiplies what a reward is worth today by the *discount* γ. From which γ on do you walk to the cake?
+# multiplies what a reward is worth today by the *discount* γ; the reward of your first step counts in full. From which γ on do you walk to the
+# cake?
 
 # %% tags=["concept:return-and-discount"]
 explore(patience.draw, **patience.controls())
@@ -53,10 +54,16 @@ explore(patience.draw, **patience.controls())
 #
 # <details><summary>What you should see</summary>
 #
-# The cake after $n$ steps is worth $5\gamma^{n-1}$ today, the cookie 1. They are equal at $\gamma=(1/5)^{1/(n-1)}$: 0.72 for six steps, 0.86
-# for twelve. The further away a reward is, the more patience it needs. Chapter 01 starts from here.
+# The cake after $n$ steps is worth $5\gamma^{n-1}$ today, the cookie 1. They are equal at $\gamma=(1/5)^{1/(n-1)}$. The further away a reward
+# is, the more patience it needs. Chapter 01 starts from here.
 # </details>
-#
+
+# %% tags=["concept:return-and-discount"]
+for steps in (6, 12):
+    print(f"{steps} steps: equal at γ = {(1 / 5) ** (1 / (steps - 1)):.3f}")
+assert 5 * 0.72**5 < 1 < 5 * 0.73**5 and 5 * 0.86**11 < 1 < 5 * 0.87**11
+
+# %% [markdown]
 # Every explorer is like this one: the picture at rest makes the point, the text below it says it in numbers, and a question follows
 # that the ends of the sliders answer.
 
@@ -69,13 +76,15 @@ explore(patience.draw, **patience.controls())
 assert doctor.main() == 0
 
 # %% [markdown]
-# **Device.** Everything runs on the CPU, and unchanged on a GPU: a tensor's device decides. `doctor.device()` names the best one here; put
-# it in `torch.set_default_device(...)` at the top of a chapter to use it. **Models.** Every language model in this course is built
-# and trained on your machine. From chapter 06 on, where there is internet, a model from a hub can be opened through the same door; that
-# is off unless you ask for it.
+# **Device.** The chapters run on the CPU. The functions of rlcore run wherever their tensors are, so the same function runs on a GPU when you
+# hand it tensors from there; worlds take a `device`. `doctor.device()` names the best one here. **Models.** Every language model of this
+# course is small enough to be trained on your machine. Opening one from a hub instead, where there is internet, will be an option from
+# chapter 06 on, off by default.
 
 # %% tags=["nbval-ignore-output"]
-print("best device here:", doctor.device())
+device = doctor.device()
+print("best device here:", device)
+masked.mean_over_tokens(torch.ones(2, 3, device=device), torch.ones(2, 3, dtype=torch.bool, device=device))
 
 # %% [markdown]
 # ## The map
@@ -94,13 +103,13 @@ for chapter in written:
     print(f"{chapter.number:02d} {chapter.title:22} {chapter.read:>14} {chapter.run:>16}")
 
 # %% [markdown]
-# Do them in order the first time. Each stands alone when you come back: it trains nothing that another one needs, and
-# [the concept index](concepts.md) leads from a term, English or Chinese, to the cell that shows it.
+# Do them in order the first time. Later, open any of them alone: no chapter needs the results of another.
+# [The concept index](concepts.md) leads from a term, English or Chinese, to the cell that shows it.
 #
 # ## Write → check → use
 #
 # In each chapter you write the few functions that matter. You write in a cell, a check compares your function with examples worked by
-# hand, and from then on you use it. Try it on a function that every language-model loss needs: the mean over the *real* tokens of a batch,
+# hand, and from then on you use it. Try it on a function that many language-model losses use: the mean over the *real* tokens of a batch,
 # where a mask says which tokens are real.
 #
 # ### Write it: `mean_over_tokens`
@@ -140,7 +149,8 @@ except check.CheckFailed as failure:
     print(failure)
 
 # %% [markdown]
-# The function that runs in the package is never hidden. `check.show` prints its source:
+# The function that runs in the package is never hidden. `check.show` prints its source. (`_kept` puts 0 behind the mask, `_count` counts, and
+# both check what they are given.)
 
 # %%
 check.show(masked.mean_over_tokens)
@@ -162,7 +172,7 @@ assert mean_over_tokens(x, mask) == 1.5
 # %% [markdown]
 # ## Notation
 #
-# One symbol, one name, one colour: in formulas, code, sliders and figures.
+# One symbol, one name: in formulas, code, sliders and figures. Where the literature gives a letter two meanings, the table names both.
 #
 # | symbol | in code | English | 中文 |
 # |---|---|---|---|
@@ -171,16 +181,16 @@ assert mean_over_tokens(x, mask) == 1.5
 # | $r,\ R$ | `rewards` | reward that follows the action; expected reward | 奖励、期望奖励 |
 # | $\gamma$ | `gamma`; per step `discounts [B,T]` | discount factor | 折扣因子 |
 # | $G$ | `returns` | return | 回报 |
-# | $V,\ Q$ | `values`, `q_values` | state value, action value | 状态价值、动作价值 |
+# | $V,\ Q$ | `v [S]`, `q [S,A]`; along episodes `values [B,T+1]` | state value, action value | 状态价值、动作价值 |
 # | $A,\ \delta$ | `advantages`, `td_errors` | advantage, TD error | 优势、时序差分误差 |
 # | $\lambda$ | `lam` | trace decay of GAE | GAE 的衰减系数 |
 # | $\pi,\ \log\pi$ | `policy`; `logps [B,T]`, `seq_logps [B]` | policy; log-probability of tokens, of sequences | 策略；词元与序列的对数概率 |
 # | $\pi_{\rm old},\ \pi_{\rm ref}$ | `old_logps`, `ref_logps` | policy that sampled; reference policy | 采样策略、参考策略 |
-# | $\rho=\pi/\pi_{\rm old}$ | `ratio` | probability ratio | 概率比 |
+# | $\rho=\pi/\pi_{\rm old}$ | `ratio` | probability ratio; $\rho_0$ is the distribution of the first state | 概率比；初始状态分布 |
 # | $\varepsilon$ of clipping | `eps_clip` (`eps_low`, `eps_high`) | clip range | 裁剪范围 |
 # | $\varepsilon$ of exploration | `eps_explore` | exploration rate | 探索率 |
 # | $\beta$ | `beta` | strength of the KL penalty | KL 惩罚系数 |
-# | $\tau$ | `temperature` | sampling temperature | 采样温度 |
+# | $\tau$ | `temperature` | sampling temperature; $\tau$ is also a trajectory, as in $P(\tau)$ | 采样温度；轨迹 |
 # | $\alpha$ | `lr` | step size, learning rate | 步长、学习率 |
 # | $y_w,\ y_l$ | `chosen`, `rejected` | preferred and rejected reply | 优选回复、劣选回复 |
 # | $G$ of GRPO | `group_size`, axis K | replies per prompt | 组大小 |
@@ -206,7 +216,7 @@ check.quiz(
 check.quiz(
     "What is log(½ · ¼) in terms of logs, and why do people add log-probabilities?",
     ["log ½ · log ¼; it is faster", "log ½ + log ¼; a product of many probabilities underflows"], answer=1,
-    why="The probability of a long text is smaller than the smallest float. Look up: log-likelihood.")
+    why="The probability of a long text is soon smaller than the smallest float. Look up: log-likelihood.")
 
 # %%
 check.quiz(
@@ -218,7 +228,7 @@ check.quiz(
 check.quiz(
     "y = x.detach() * x for x = 3 with gradient. What is dy/dx according to autograd?", ["6", "3", "0"], answer=1,
     why="detach makes its factor a constant: 3 · x has derivative 3. Look up: torch.Tensor.detach. "
-        "Advantages are detached in every policy-gradient loss.")
+        "Policy-gradient losses detach their advantages: chapter 03.")
 
 # %% [markdown]
 # ## Sources

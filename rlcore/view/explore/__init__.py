@@ -25,7 +25,10 @@ class Explorer(widgets.VBox):
         self.caption = widgets.HTML()
         for control in controls.values():
             control.observe(self.redraw, "value")
-        super().__init__([*controls.values(), self.image, self.caption])
+        rows = [control for control in controls.values() if not isinstance(control, widgets.VBox)]
+        beside = [control for control in controls.values() if isinstance(control, widgets.VBox)]
+        above = widgets.Box([widgets.VBox(rows), *beside], layout={"flex_flow": "row wrap", "align_items": "center"})
+        super().__init__([above, self.image, self.caption])
         self.add_class("explorer")
         self.add_class(f"explorer-{draw.__module__.rpartition('.')[2]}")
         self.redraw()

@@ -43,10 +43,10 @@ def draw(gamma: float, steps: int, cake: float) -> Figure:
     right.plot(gammas, curves[:, FAR], color=style.COLOR["reward"], label="cake")
     right.axvline(threshold, color=style.COLOR["exact"], linewidth=0.9)
     right.plot([gamma, gamma], [near, far], "o", color=style.COLOR["policy"])
-    right.set(xlabel="discount γ", ylabel="value today", title=f"They are equal at γ = {threshold:.2f}", xlim=(0, 1))
+    right.set(xlabel="discount γ", ylabel="value today", title=f"They are equal at γ = {threshold:.3f}", xlim=(0, 1))
     right.legend(loc="upper left", fontsize=9)
     text = f"γ = {gamma:.2f}, cake {cake:g} in {steps} steps: worth {far:.2f} today against the cookie's {near:.2f}; "
-    return plots.caption(fig, text + f"take the {winner}. From γ = {threshold:.2f} on the cake wins.")
+    return plots.caption(fig, text + f"take the {winner}. Above γ = {threshold:.3f} the cake wins.")
 
 
 def controls() -> dict[str, widgets.Widget]:
