@@ -581,8 +581,8 @@ cubic = seconds[-1] * (sizes / sizes[-1]) ** 3
 ax.loglog(sizes, cubic, color=style.COLOR["exact"], linewidth=0.9, label="slope 3")
 ax.set(xlabel="states", ylabel="seconds", title=f"Twice the states, {2**slope:.1f} times the seconds")
 ax.legend()
-plots.show(plots.caption(fig, f"Seconds of one direct solve against the number of states, log–log, {sizes[0]} to "
-    f"{sizes[-1]} states: the fitted slope is {slope:.2f}; the thin line has slope 3."))
+plots.show(plots.caption(fig, f"Seconds of one direct solve against the number of states, {sizes[0]} to "
+    f"{sizes[-1]}, on log–log axes: the fitted slope is {slope:.2f}; the thin line has slope 3."))
 
 # %% [markdown]
 # **Memory.** A dense matrix has $S^2$ entries. A 200 × 200 room is small for a picture and large for a matrix. But from a cell you
@@ -712,7 +712,7 @@ step_cost_of_the_risk = ...
 # %%
 lengths = {cost / 100: len(way(cost / 100)) - 1 for cost in range(21)}
 check.answer(step_cost_of_the_risk, next(cost for cost, steps in lengths.items() if steps < 13), atol=1e-9,
-    mistakes={"named the last cost of the detour": max(cost for cost, steps in lengths.items() if steps == 13)})
+    mistakes={"named the last cost of the detour": max(cost for cost in lengths if lengths[cost] == 13)})
 
 # %% [markdown]
 # <details><summary>Hint</summary>
