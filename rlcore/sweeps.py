@@ -52,9 +52,8 @@ class DenseSweeps:
             rows = self.transitions.flatten(0, 1)[here * actions + chosen]
         else:
             rows = self.transitions.take_along_dim(chosen[..., None, None], -2).squeeze(-2)
-        rows = rows * self.gamma[..., None, None]
         for _ in range(sweeps):
-            self.v = (rows @ self.v[..., None])[..., 0] + rewards
+            self.v = (rows @ self.v[..., None])[..., 0] * self.gamma[..., None] + rewards
 
     def q_values(self) -> Tensor:
         """[..., S, A] of the last improvement."""

@@ -37,6 +37,19 @@ CASES = {
                 "used the value of the state itself": tensor([[3.0, 3.5], [4.0, 8.0], [0.0, 0.0]]),
             },
         ),
+        Case(
+            name="two next states that both matter",
+            args={
+                "mdp": MDP(tensor([[[0.25, 0.75]], [[1.0, 0.0]]]), tensor([[1.0], [0.0]]), 0.5),
+                "v": tensor([4.0, 8.0]),
+            },
+            want=tensor([[4.5], [2.0]]),  # 1 + ½ (¼ · 4 + ¾ · 8),  ½ · 4
+            mistakes={
+                "took the best next state": tensor([[5.0], [2.0]]),
+                "averaged over next states instead of weighting by P": tensor([[4.0], [3.0]]),
+                "forgot gamma": tensor([[8.0], [4.0]]),
+            },
+        ),
     ],
     "bellman_expectation": [
         Case(
@@ -45,6 +58,7 @@ CASES = {
             want=tensor([3.625, 3.0, 0.0]),  # ¼ · 4 + ¾ · 3.5,  ½ · 2 + ½ · 4
             mistakes={
                 "took the max instead of the policy's mean": tensor([4.0, 4.0, 0.0]),
+                "divided by the number of actions on top": tensor([1.8125, 1.5, 0.0]),
                 "weighted all actions equally": tensor([3.75, 3.0, 0.0]),
                 "summed over actions without the policy": tensor([7.5, 6.0, 0.0]),
                 "forgot gamma": tensor([5.875, 4.0, 0.0]),
@@ -80,13 +94,15 @@ CASES = {
     "greedy": [
         Case(
             name="two equal actions",
-            args={"q": tensor([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])},
-            want=tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
+            args={"q": tensor([[1.0, 3.0, 3.0], [2.0, 0.0, 4.0]])},
+            want=tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
             mistakes={
-                "took the last of equal actions": tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]),
-                "split equal actions": tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]]),
+                "took the last of equal actions": tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]),
+                "marked all equal actions": tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]),
+                "split equal actions": tensor([[0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]),
                 "took the worst action": tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-                "took the best state of each action": tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
+                "took the best state of each action": tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]),
+                "returned the index of the best action": tensor([1.0, 2.0]),
             },
         ),
     ],

@@ -32,21 +32,32 @@ def draw(gamma: float, steps: int, cake: float) -> Figure:
     left, right = fig.add_axes((0.08, 0.17, 0.38, 0.7)), fig.add_axes((0.57, 0.17, 0.41, 0.7))
     between = range(2, steps)
     worth = [gamma ** (step - 1) for step in between]
-    left.bar(between, worth, color=style.COLOR["reference"], width=0.5, label="a reward of 1")
-    left.bar([1], [near], color=style.COLOR["rejected"], width=0.5, hatch="//", label="cookie now")
-    left.bar([steps], [far], color=style.COLOR["reward"], width=0.5, hatch="..", label="cake then")
-    left.set(xlabel="step at which a reward comes", ylabel="worth today", title=f"At γ = {gamma:.2f} take the {winner}")
-    left.set_xticks(range(1, steps + 1))
-    left.set_ylim(0, max(1.3, 1.4 * far))
-    left.legend(loc="upper right", fontsize=9)
+    left.bar(between, worth, color=style.COLOR["reference"], width=0.5)
+    left.bar([1], [near], color=style.COLOR["rejected"], width=0.5, hatch="//")
+    left.bar([steps], [far], color=style.COLOR["reward"], width=0.5, hatch="..")
+    top = 1.2 * max(near, far)
+    labels = [(1.0, near + 0.05 * top), ((1 + steps) / 2, 0.8 * top), (steps, far + 0.05 * top)]
+    plots.words(left, labels, ["cookie", "grey: a reward of 1 then", "cake"], size=9, clip_on=False)
+    left.set(ylabel="worth today", xlabel="step at which a reward comes", title=f"At γ = {gamma:.2f} take the {winner}")
+    left.set(xlim=(0, steps + 1), ylim=(0, top))
+    plots.ticks(left, {step: str(step) for step in range(1, steps + 1)}, _levels(top))
+    high = 1.05 * curves[-1].max().item()
     right.plot(gammas, curves[:, NEAR], color=style.COLOR["rejected"], linestyle="--", label="cookie")
     right.plot(gammas, curves[:, FAR], color=style.COLOR["reward"], label="cake")
-    right.axvline(threshold, color=style.COLOR["exact"], linewidth=0.9)
-    right.plot([gamma, gamma], [near, far], "o", color=style.COLOR["policy"])
-    right.set(xlabel="discount γ", ylabel="value today", title=f"They are equal at γ = {threshold:.3f}", xlim=(0, 1))
-    right.legend(loc="upper left", fontsize=9)
+    right.axvline(threshold, color=style.COLOR["exact"], linewidth=0.9, label="equal")
+    right.plot([gamma, gamma], [near, far], "o", color=style.COLOR["policy"], label="_γ now")
+    right.set(ylabel="value today", xlabel="discount γ", title=f"They are equal at γ = {threshold:.3f}")
+    right.set(xlim=(0, 1), ylim=(0, high))
+    plots.ticks(right, {place / 5: f"{place / 5:.1f}" for place in range(6)}, _levels(high))
+    plots.key(right, x=0.03, y=0.98)
     text = f"γ = {gamma:.2f}, cake {cake:g} in {steps} steps: worth {far:.2f} today against the cookie's {near:.2f}; "
     return plots.caption(fig, text + f"take the {winner}. Above γ = {threshold:.3f} the cake wins.")
+
+
+def _levels(top: float) -> dict[float, str]:
+    """Four heights below the top, rounded to a tenth, with their labels."""
+    step = max(round(top / 4, 1), 0.1)
+    return {step * k: plots.number(step * k, digits=1) for k in range(int(top / step) + 1)}
 
 
 def controls() -> dict[str, widgets.Widget]:
