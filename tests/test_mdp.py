@@ -234,9 +234,13 @@ WRONG = {
             mdp.rewards + mdp.gamma * torch.einsum("tas,t->sa", mdp.transitions, v)
         ),
         "used the value of the state itself": lambda mdp, v: mdp.rewards + mdp.gamma * v[:, None],
+        "took the best next state": lambda mdp, v: (
+            mdp.rewards + mdp.gamma * torch.where(mdp.transitions > 0, v, -inf).amax(-1)
+        ),
     },
     "bellman_expectation": {
         "took the max instead of the policy's mean": lambda mdp, policy, v: m.q_from_v(mdp, v).amax(-1),
+        "divided by the number of actions on top": lambda mdp, policy, v: (policy * m.q_from_v(mdp, v)).mean(-1),
         "weighted all actions equally": lambda mdp, policy, v: m.q_from_v(mdp, v).mean(-1),
         "summed over actions without the policy": lambda mdp, policy, v: m.q_from_v(mdp, v).sum(-1),
         "forgot gamma": lambda mdp, policy, v: (policy * (mdp.rewards + mdp.transitions @ v)).sum(-1),
