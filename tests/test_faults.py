@@ -69,7 +69,7 @@ def test_a_fault_in_a_notebook_turns_the_run_red(copy, fault, pattern, replaceme
 @pytest.mark.parametrize(
     ("fault", "pattern", "replacement", "message"),
     [
-        ("a slider that does nothing", r"between = range\(2", "gamma = 0.7; between = range(2", "gamma"),
+        ("a slider that does nothing", r"gammas, curves = values", "gamma = 0.7; gammas, curves = values", "gamma"),
         ("a slider that fails at its end", r"= \(1 / cake\)", "= (1 / (steps - 12))", "ZeroDivision"),
     ],
 )
