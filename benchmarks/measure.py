@@ -1,4 +1,4 @@
-"""How long, how wrong, how much memory? One row per solver, measured in turns so that a busy machine is unfair to nobody.
+"""How long, how wrong, how much memory? One row per solver, timed in turns: a busy machine is then unfair to nobody.
 
 Time is CPU time of the process, the minimum over several runs. Memory is the highest resident size during a run above
 the size before it, where Linux tells. Answers are checked first: rlcore's must be within tolerance or the benchmark
@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-THREADS = 1
+from benchmarks import THREADS
+
 BUDGET = 1.5  # seconds of repetitions for each solver
 _memory = {"start": 0, "peak": 0}
 
@@ -44,6 +45,7 @@ class Entry:
 
     def once(self) -> np.ndarray:
         """One timed run."""
+        torch.set_num_threads(THREADS)  # QuantEcon's import and Numba's first call change it
         started = time.process_time()
         answer = self.run()
         self.times.append(time.process_time() - started)
@@ -51,8 +53,7 @@ class Entry:
 
 
 def start() -> None:
-    """Call after the imports: some of them reset PyTorch's threads."""
-    torch.set_num_threads(THREADS)
+    """Call after the imports: memory is counted from here."""
     _memory.update(start=_resident("VmRSS"), peak=0)
 
 
@@ -76,7 +77,6 @@ def compare(problem: str, reference: np.ndarray, tol: float, entries: list[Entry
             if sum(entry.times[1:]) + entry.times[-1] < BUDGET:
                 entry.once()
         rounds += 1
-    torch.set_num_threads(THREADS)
     return _table(problem, entries, tol)
 
 
