@@ -232,6 +232,8 @@ def q_from_v(mdp, v):
 #     return mdp.rewards + mdp.gamma * (mdp.transitions @ v)
 # ```
 # </details>
+#
+# ### Use it: what a coin is worth
 
 # %% tags=["concept:value-functions"]
 v = mdp.solve(small, coin)
@@ -361,6 +363,8 @@ def solve(mdp, policy):
 # ```
 # </details>
 #
+# ### Use it: a world that throws you
+#
 # The 5 × 5 world throws you from A (top row, second cell) to the bottom for +10, and from B (top row, fourth cell) half-way down for +5;
 # bumping into the edge costs 1. A random walker, $\gamma=0.9$:
 
@@ -481,6 +485,8 @@ def greedy(q):
 #     return torch.nn.functional.one_hot(q.argmax(-1), q.shape[-1]).to(q.dtype)
 # ```
 # </details>
+#
+# ### Use it: solve, improve, repeat
 
 # %% tags=["concept:policy-iteration"]
 policy, values = torch.full((25, 4), 0.25), []
@@ -516,6 +522,8 @@ assert max((x.v - by_policy.v).abs().max() for x in (by_value, between)) <= 1e-6
 # %% [markdown]
 # All three agree to the $10^{-6}$ that was asked for. That tolerance is *certified*: the true $V^*$ provably lies that close
 # (clinic 3 shows a stopping rule that does not hold its word).
+#
+# ### One call, many discounts
 #
 # Every function of `rlcore.mdp` also takes a batch. Give `MDP` a vector of discounts, and one call answers for all of them: here the
 # start of the smallest example, which you know to be worth the larger of $1$ and $2\gamma$.
