@@ -18,6 +18,7 @@ from rlcore.worlds.gridworld import Gridworld, playground
 
 SWEEPS = 60
 LEAST = 1e-6  # what the right axis shows at least
+ROUNDING = 1e-12  # an error below is none
 WALLS = tuple(sorted(playground(slip=0.0, step_cost=0.0).walls))
 SHUT_IN = ((1, 6), (2, 5), (3, 6), (4, 0), (5, 1))  # goal and start, each behind walls
 COLOURS = LinearSegmentedColormap.from_list("signed", ["#c9c9c9", "#ffffff", "#f5c762"]).with_extremes(bad="#444444")
@@ -72,6 +73,7 @@ def run(gamma: float, slip: float, step_cost: float, walls: tuple[Cell, ...]) ->
     floor[[world.index(cell) for cell in world.terminals]] = False
     right = ((~greedy | optimal).all(-1) & floor).sum(-1)
     errors = (values - best.v).abs().amax(-1)
+    errors[errors < ROUNDING] = 0.0
     changes = values.diff(dim=0, prepend=values[:1]).abs().amax(-1)
     greedy &= floor[:, None]
     return Run(world, values, greedy, right.tolist(), errors.tolist(), changes.tolist(), best.v, int(floor.sum()))
@@ -100,7 +102,7 @@ def draw(gamma: float, slip: float, step_cost: float, sweep: int, walls: tuple[C
     _progress(fig.add_axes((0.665, 0.13, 0.318, 0.8)), story, gamma, sweep)
     left.set_title(f"Sweep {sweep}: policy right in {right} of {story.floor} cells", y=1.0)
     but = "but " if right == story.floor and error >= 0.005 else ""
-    fig.axes[1].set_title(f"{but}values off by up to {error:.2g}", y=1.0)
+    fig.axes[1].set_title(f"{but}values off by up to {error:.2g}" if error else "values exact", y=1.0)
     return plots.caption(fig, _caption(story, gamma, slip, step_cost, sweep, walls))
 
 
