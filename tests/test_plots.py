@@ -61,6 +61,17 @@ def test_a_heat_map_writes_every_finite_number_and_leaves_walls_empty():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("column", "row")
 
 
+@pytest.mark.parametrize("dpi", [72, 100, 200])
+def test_words_have_the_size_in_points_that_was_asked_for_at_any_resolution(dpi):
+    fig = plots.canvas()
+    fig.set_dpi(dpi)
+    ax = fig.add_axes((0, 0, 1, 1))
+    plots.words(ax, [(0.5, 0.5)], ["H"], size=20)
+    (shapes,) = ax.collections
+    high = shapes.get_transform().transform_path(shapes.get_paths()[0]).get_extents().height  # dots
+    assert high / dpi * 72 == pytest.approx(0.73 * 20, rel=0.02)  # DejaVu's capitals are 0.73 of the size
+
+
 def test_an_arrow_points_where_its_action_leads():
     """Rows grow downwards, so up is towards smaller rows."""
     fig = plots.canvas()

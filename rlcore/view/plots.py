@@ -135,7 +135,7 @@ def words(
     """
     style = {"offset_transform": ax.transData, "color": "black", "linewidth": 0} | style
     shapes = PathCollection([_word(text, size, align) for text in texts], offsets=at, **style)
-    shapes.set_transform(Affine2D().scale(ax.figure.dpi / 72))  # from points to dots
+    shapes.set_transform(Affine2D().scale(1 / 72) + ax.figure.dpi_scale_trans)  # points to dots, an SVG's as well
     ax.add_collection(shapes, autolim=False)
 
 
