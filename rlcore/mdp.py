@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlcore.shapes import finite, need, positive, probabilities
+from rlcore.shapes import finite, need, positive, probabilities, whole
 from rlcore.transitions import MDP
 
 
@@ -195,8 +195,7 @@ def modified_policy_iteration(mdp: MDP, sweeps: int, tol: float, most_sweeps: in
     Raises:  ValueError when tol is below what the dtype can resolve, or most_sweeps were not enough.
     Source:  Puterman & Shin 1978; the bounds: MacQueen 1966, Porteus 1971.
     """
-    if not isinstance(sweeps, int) or sweeps < 0:
-        raise ValueError(f"sweeps is {sweeps!r}, expected a whole number, 0 or more")
+    whole(0, sweeps=sweeps)
     positive(tol=tol)
     work = mdp.table.sweeps(mdp.rewards, mdp.discount, mdp.leading)  # holds V
     gammas, dtype = mdp.discount.expand(mdp.leading).flatten().tolist(), torch.finfo(mdp.rewards.dtype)

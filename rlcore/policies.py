@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from rlcore.shapes import finite, need
+from rlcore.shapes import axes, finite, need
 
 
 def softmax_logp(logits: Tensor, action: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def _check_logits(logits: Tensor) -> None:
 
 def _check_softmax(logits: Tensor, action: Tensor) -> None:
     _check_logits(logits)
-    need(action=(action, _axes(logits.shape[:-1])))
+    need(action=(action, axes(logits.shape[:-1])))
     if action.is_floating_point() or action.dtype is torch.bool:
         raise ValueError(f"action has dtype {action.dtype}, expected whole numbers")
     bad = action[(action < 0) | (action >= logits.shape[-1])]
@@ -196,9 +196,5 @@ def _check_log_std(log_std: Tensor) -> None:
 def _check_gaussian(mean: Tensor, log_std: Tensor, action: Tensor) -> None:
     need(mean=(mean, "... D"))
     shared = isinstance(log_std, Tensor) and log_std.ndim == 1
-    need(action=(action, _axes(mean.shape)), log_std=(log_std, _axes(mean.shape[-1:] if shared else mean.shape)))
+    need(action=(action, axes(mean.shape)), log_std=(log_std, axes(mean.shape[-1:] if shared else mean.shape)))
     finite(mean=mean, log_std=log_std, action=action)
-
-
-def _axes(shape: torch.Size) -> str:
-    return " ".join(map(str, shape))

@@ -5,7 +5,6 @@ as it does not depend on the action, and changes its variance. Left out: where a
 groups are normalised (grpo), and an entropy bonus: `loss - coefficient * policies.softmax_entropy(logits)`.
 """
 
-import torch
 from torch import Tensor
 
 from rlcore import shapes
@@ -19,6 +18,7 @@ def score_function_loss(logps: Tensor, advantages: Tensor) -> Tensor:
     The caller detaches the advantages. Where they are not, the gradient also runs into whatever made them: here into a
     critic's value, which descent would raise without end instead of fitting it.
 
+    >>> import torch
     >>> values = torch.zeros(1, requires_grad=True)
     >>> score_function_loss(torch.tensor([-2.]), 1 - values).sum().backward()
     >>> values.grad                                                     # should be none at all
@@ -35,7 +35,7 @@ def score_function_loss(logps: Tensor, advantages: Tensor) -> Tensor:
     >>> score_function_loss(torch.tensor([-1., -2.]), torch.tensor([3., -4.]))
     tensor([ 3., -8.])
     """
-    _check_beside(logps, advantages)
+    shapes.beside(logps=logps, advantages=advantages)
     return -advantages * logps
 
 
@@ -53,6 +53,7 @@ def leave_one_out(rewards: Tensor) -> Tensor:
     Raises:  ValueError when a reward is not finite or a group has fewer than 2 replies.
     Source:  Kool et al. 2019; Ahmadian et al. 2024 (RLOO), arXiv:2402.14740, section 3.
 
+    >>> import torch
     >>> leave_one_out(torch.tensor([[1., 2., 6.]]))                     # 1 − 4,  2 − 3.5,  6 − 1.5
     tensor([[-3.0000, -1.5000,  4.5000]])
     """
@@ -79,12 +80,13 @@ def optimal_baseline(scores: Tensor, rewards: Tensor, probabilities: Tensor) -> 
     Raises:  ValueError when shapes disagree, a number is not finite, probabilities are none, or all scores are 0.
     Source:  Weaver & Tao 2001; Greensmith et al. 2004, theorem 8.
 
+    >>> import torch
     >>> scores = torch.tensor([[0.75, -0.75], [-0.25, 0.25]])           # π = (¼, ¾)
     >>> optimal_baseline(scores, torch.tensor([0., 1.]), torch.tensor([0.25, 0.75]))     # the rare one moves more
     tensor(0.2500)
     """
     shapes.need(scores=(scores, "... N D"))
-    axes = _axes(scores.shape[:-1])
+    axes = shapes.axes(scores.shape[:-1])
     shapes.need(rewards=(rewards, axes), probabilities=(probabilities, axes))
     shapes.finite(scores=scores, rewards=rewards)
     shapes.probabilities(probabilities=probabilities)
@@ -93,14 +95,3 @@ def optimal_baseline(scores: Tensor, rewards: Tensor, probabilities: Tensor) -> 
     if not (total > 0).all():
         raise ValueError("scores are all 0 where probabilities are not, expected a policy that can still change")
     return (weights * rewards).sum(-1) / total
-
-
-def _check_beside(logps: Tensor, advantages: Tensor) -> None:
-    shapes.need(logps=(logps, "..."), advantages=(advantages, "..."))
-    fits = zip(advantages.shape, logps.shape, strict=False)
-    shared = [1 if mine == 1 else theirs for mine, theirs in fits]
-    shapes.need(advantages=(advantages, _axes(shared if len(shared) == logps.ndim else logps.shape)))
-
-
-def _axes(shape: torch.Size | list[int]) -> str:
-    return " ".join(map(str, shape))

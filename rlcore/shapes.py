@@ -5,6 +5,7 @@ Left out: dtypes and devices, which PyTorch reports well by itself.
 """
 
 import re
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -37,6 +38,32 @@ def need(**tensors: tuple[Tensor, str]) -> dict[str, int]:
             raise ValueError(f"{name} is {_kind(tensor)}, expected a tensor of shape [{_pretty(spec)}]")
         _match(name, tensor, spec.split(), sizes)
     return sizes
+
+
+def axes(shape: Iterable[int]) -> str:
+    """A shape the way `need` reads it.
+
+    >>> axes([2, 3])
+    '2 3'
+    """
+    return " ".join(map(str, shape))
+
+
+def beside(**pair: Tensor) -> None:
+    """Raise unless the second tensor has the axes of the first, or size 1 where it is the same along an axis.
+
+    A bare [B] beside [B, T] is refused: where B = T it would be broadcast along the wrong axis, silently.
+
+    >>> beside(logps=torch.zeros(2, 3), advantages=torch.zeros(2)[:, None])
+    >>> beside(logps=torch.zeros(2, 2), advantages=torch.zeros(2))
+    Traceback (most recent call last):
+    ...
+    ValueError: advantages has shape [2], expected [2, 2]: 2 axes, it has 1
+    """
+    need(**{name: (tensor, "...") for name, tensor in pair.items()})
+    (_, first), (name, second) = pair.items()
+    shared = [1 if own == 1 else size for own, size in zip(second.shape, first.shape, strict=False)]
+    need(**{name: (second, axes(shared if second.ndim == first.ndim else first.shape))})
 
 
 def _match(name: str, tensor: Tensor, axes: list[str], sizes: dict[str, int]) -> None:
@@ -103,6 +130,19 @@ def positive(**numbers: float | Tensor) -> None:
         bad = values[~((values > 0) & torch.isfinite(values))]
         if len(bad):
             raise ValueError(f"{name} is {bad[0].item():.6g}, expected a finite number above 0")
+
+
+def whole(least: int, **numbers: int) -> None:
+    """Raise where a number is not whole, or below the least.
+
+    >>> whole(1, steps=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: steps is 0, expected a whole number, 1 or more
+    """
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} is {number!r}, expected a whole number, {least} or more")
 
 
 def probabilities(**tensors: Tensor) -> None:

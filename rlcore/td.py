@@ -14,7 +14,7 @@ read. Tables are never written to: a new one comes back. Left out: drawing actio
 import torch
 from torch import Tensor
 
-from rlcore.shapes import finite, need, positive, probabilities, within
+from rlcore.shapes import finite, need, positive, probabilities, whole, within
 from rlcore.tables import Number, alive_at, boolean, entries, exist, hide, like, next_rows, per_learner, rate, td_error
 
 
@@ -101,8 +101,7 @@ def n_step_targets(rewards: Tensor, discounts: Tensor, values: Tensor, n: int) -
     """
     steps = need(rewards=(rewards, "... T"), values=(values, "... T+1"))["T"]
     like(rewards.shape, discounts=discounts, **{"values[..., 1:]": values[..., 1:]})
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n is {n!r}, expected a whole number, 1 or more")
+    whole(1, n=n)
     alive, targets = alive_at(discounts), values
     finite(rewards=rewards, values=hide(alive, values[..., 1:]))
     for _ in range(min(n, steps)):

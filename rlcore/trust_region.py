@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlcore.shapes import finite, need, positive, within
+from rlcore.shapes import axes, beside, finite, need, positive, whole, within
 
 
 class Search(NamedTuple):
@@ -70,7 +70,7 @@ def surrogate(logps: Tensor, old_logps: Tensor, advantages: Tensor) -> Tensor:
     >>> surrogate(torch.tensor([-1.]), torch.tensor([-2.]), torch.tensor([-3.]))
     tensor([-8.1548])
     """
-    _check_advantages(logps, advantages)
+    beside(logps=logps, advantages=advantages)
     return ratio(logps, old_logps) * advantages
 
 
@@ -96,7 +96,7 @@ def clipped_loss(logps: Tensor, old_logps: Tensor, advantages: Tensor, eps_low: 
     >>> clipped_loss(torch.tensor([1.3, 1.3]).log(), old_logps, torch.tensor([1., -1.]), eps_low=0.2, eps_high=0.2)
     tensor([-1.2000,  1.3000])
     """
-    _check_advantages(logps, advantages)
+    beside(logps=logps, advantages=advantages)
     within(0, 1, eps_low=eps_low)
     within(0, math.inf, eps_high=eps_high)
     lowest = math.log1p(-eps_low) if eps_low < 1 else -math.inf
@@ -121,8 +121,8 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, eps_
     >>> clipped_value_loss(torch.tensor([2.]), torch.tensor([1.]), torch.tensor([3.]), eps_clip=0.5)    # ½ (1.5 − 3)²
     tensor([1.1250])
     """
-    axes = _axes(values)
-    need(old_values=(old_values, axes), returns=(returns, axes))
+    shape = axes(values.shape)
+    need(old_values=(old_values, shape), returns=(returns, shape))
     positive(eps_clip=eps_clip)
     near = old_values + (values - old_values).clamp(-eps_clip, eps_clip)
     return torch.maximum((values - returns) ** 2, (near - returns) ** 2) / 2
@@ -171,7 +171,7 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: in
     need(b=(b, "N"))
     finite(b=b)
     positive(tol=tol)
-    _count(steps=steps)
+    whole(1, steps=steps)
     x, left, direction, steepest = torch.zeros_like(b), b, b, 0.0
     for _ in range(steps):
         squared = left @ left
@@ -249,7 +249,7 @@ def line_search(
     before = torch.as_tensor(objective(start))
     finite(**{"start": start, "step": step, "objective(start)": before})
     positive(max_kl=max_kl, shrink=shrink)
-    _count(tries=tries)
+    whole(1, tries=tries)
     if shrink >= 1:
         raise ValueError(f"shrink is {shrink}, expected a number below 1")
     for rejected in range(tries):
@@ -261,29 +261,12 @@ def line_search(
 
 
 def _log_ratio(logps: Tensor, old_logps: Tensor) -> Tensor:
-    need(old_logps=(old_logps, _axes(logps)))
+    need(old_logps=(old_logps, axes(logps.shape)))
     return logps - old_logps
-
-
-def _check_advantages(logps: Tensor, advantages: Tensor) -> None:
-    need(logps=(logps, "..."), advantages=(advantages, "..."))
-    axes = zip(advantages.shape, logps.shape, strict=False)
-    shared = " ".join("1" if mine == 1 else str(theirs) for mine, theirs in axes)
-    need(advantages=(advantages, shared if advantages.ndim == logps.ndim else _axes(logps)))
-
-
-def _count(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} is {number!r}, expected a whole number, 1 or more")
-
-
-def _axes(tensor: Tensor) -> str:
-    return " ".join(map(str, tensor.shape))
 
 
 def _applied(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     result = product(v)
-    need(**{"product(v)": (result, _axes(v))})
+    need(**{"product(v)": (result, axes(v.shape))})
     finite(**{"product(v)": result})
     return result

@@ -91,6 +91,27 @@ def test_probabilities_is_stricter_in_float64():
         shapes.probabilities(policy=almost)
 
 
+@pytest.mark.parametrize("bad", [0, 1.0, True, "1", None])
+def test_whole_refuses_what_is_too_small_or_not_whole(bad):
+    with pytest.raises(ValueError, match=r"k is .*, expected a whole number, 1 or more"):
+        shapes.whole(1, k=bad)
+
+
+def test_whole_accepts_the_least():
+    shapes.whole(0, k=0, n=7)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1), (1, 3), (1, 1)])
+def test_beside_accepts_the_same_axes_and_axes_of_size_one(shape):
+    shapes.beside(logps=x, advantages=torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(2,), (3,), (3, 2), (1, 2, 3)])
+def test_beside_refuses_other_axes(shape):
+    with pytest.raises(ValueError, match=r"advantages has shape .*, expected \[2, 3\]"):
+        shapes.beside(logps=x, advantages=torch.zeros(shape))
+
+
 def test_numbers_are_checked_in_double_precision():
     shapes.positive(beta=1e-300)
     with pytest.raises(ValueError, match="gamma is 1"):
