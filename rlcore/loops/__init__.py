@@ -1,0 +1,1 @@
+"""What changes? Training loops as generators: they change parameters and yield records; you plot, print, or stop."""

@@ -1,0 +1,61 @@
+"""What did one update do? The record that loops yield, the returns they count, and one guarded step down a loss."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rlcore.loops.experience import Experience
+
+
+class Record(NamedTuple):
+    """What one update did."""
+
+    update: int  # from 1
+    steps: int  # of the world, so far
+    returns: Tensor  # [episodes] of those that finished in this batch, undiscounted; may be none
+    kl: float  # KL(old‖new), nats, mean over the batch's observations
+    entropy: float  # nats, of the old policy, mean over the batch's observations
+    extra: dict[str, float]  # what only this loop has to tell
+
+
+class Tally:
+    """Adds up each row's rewards, over batches, and hands out the returns of the episodes that have finished."""
+
+    def __init__(self) -> None:
+        self.running: Tensor | float = 0.0
+
+    def finished(self, lived: Experience) -> Tensor:
+        """[episodes], in the order of steps."""
+        done = []
+        for rewards, over in zip(lived.rewards.T, (lived.ended | lived.cut_off).T, strict=True):
+            self.running = self.running + rewards
+            done.append(self.running[over])
+            self.running = torch.where(over, 0, self.running)
+        return torch.cat(done)
+
+
+def frozen(distribution):
+    """The distribution as it is now, without gradient: a copy, since its numbers may be parameters that will change."""
+    return type(distribution)(*(number.detach().clone() for number in distribution))
+
+
+def descend(optimizer: torch.optim.Optimizer, update: int, max_norm: float, **losses: Tensor) -> None:
+    """One step down the sum of the losses, gradient cut to max_norm.
+
+    Raises: FloatingPointError naming the update and what is not finite, before any parameter has changed.
+    """
+    for name, loss in losses.items():
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"update {update}: {name} is {loss.item()}; the parameters are still good")
+    optimizer.zero_grad()
+    sum(losses.values()).backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    if not torch.isfinite(norm):
+        optimizer.zero_grad()
+        blamed = " + ".join(losses)
+        raise FloatingPointError(
+            f"update {update}: the gradient of {blamed} is {norm.item()}; the parameters are still good"
+        )
+    optimizer.step()
