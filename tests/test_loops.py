@@ -273,6 +273,24 @@ def test_actor_critic_and_the_first_pass_of_ppo_have_the_policy_gradient():
     torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("module", "extra"), [(actor_critic, {}), (ppo, {"epochs": 1, "minibatches": 1})], ids=["actor_critic", "ppo"]
+)
+def test_the_critic_learns_the_return_and_not_the_advantage(module, extra):
+    """Every step pays 1 and ends, the critic says ½: it is wrong by ½, so the loss is c₁ · ½ · ½²."""
+    losses, loss = {}, [ppo.clipped(0.2, 0.2)] if module is ppo else []
+
+    def keep(optimizer, update, max_norm, **given):
+        losses.update({name: value.item() for name, value in given.items()})
+
+    world = Script(lambda actions: torch.ones(16).double(), ended=True, rows=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "descend", keep)
+        settings = SETTINGS | {"value_coefficient": 0.8} | extra
+        next(module.train(Table([0.0, 0.0]), Constant(0.5), world, *loss, **settings, generator=generator()))
+    assert losses["value_loss"] == pytest.approx(0.8 * 0.5 * 0.25)
+
+
 def gradient_of_first_update(module, run) -> Tensor:
     """∇ policy_loss at the first call of `descend`, before Adam rescales it."""
     policy, seen = Table([0.0, 0.0]), []
