@@ -9,7 +9,8 @@ except that an end is an end: a discount of 0 gets no gradient through what it h
 import torch
 from torch import Tensor
 
-from rlcore.shapes import finite, need, within
+from rlcore.shapes import finite, need, whole, within
+from rlcore.tables import k_step_targets
 
 
 def discounted_returns(rewards: Tensor, discounts: Tensor, bootstrap: Tensor) -> Tensor:
@@ -76,15 +77,10 @@ def k_step_advantages(rewards: Tensor, discounts: Tensor, values: Tensor, k: int
     >>> k_step_advantages(tensor([[1., 2., 3.]]), torch.ones(1, 3), tensor([[0., 0., 10., 2.]]), k=2)
     tensor([[13.,  7., -5.]])
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k is {k!r}, expected a whole number above 0")
+    whole(1, k=k)
     need(rewards=(rewards, "B T"), discounts=(discounts, "B T"), values=(values, "B T+1"))
     check_steps(rewards, discounts, values=values)
-    targets = values
-    for _ in range(min(k, rewards.shape[1])):  # each backup looks one step further
-        backup = rewards + discounted(discounts, targets[:, 1:])  # [B, T]
-        targets = torch.cat([backup, values[:, -1:]], dim=1)
-    return targets[:, :-1] - values[:, :-1]
+    return k_step_targets(rewards, discounts, values, k) - values[:, :-1]
 
 
 def gae(rewards: Tensor, discounts: Tensor, values: Tensor, lam: float) -> Tensor:

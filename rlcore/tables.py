@@ -1,4 +1,4 @@
-"""What stands in the table here? Reading entries and checking indices, for td and bandit.
+"""What stands in the table here? Reading entries and checking indices, for td and bandit; k-step targets, for returns.
 
 Leading axes are independent learners. Left out: writing, which the updates do in plain sight.
 """
@@ -43,6 +43,25 @@ def td_error(old: Tensor, rewards: Tensor, discounts: Tensor, following: Tensor,
 def hide(keep: Tensor, x: Tensor) -> Tensor:
     """x where keep, else 0, whatever stood there."""
     return torch.where(keep, x, torch.zeros_like(x))  # not x * keep: 0 · NaN is NaN
+
+
+def k_step_targets(rewards: Tensor, discounts: Tensor, values: Tensor, k: int) -> Tensor:
+    """k rewards, then the value of where they led; fewer where the row stops before. Checks nothing.
+
+    Args:
+        rewards, discounts: [..., T].
+        values:             [..., T+1].
+    Returns: [..., T]; nothing behind a discount of 0 reaches back over it, a NaN included.
+
+    >>> rewards, values = torch.tensor([1.0, 2.0]), torch.tensor([9.0, 9.0, 16.0])
+    >>> k_step_targets(rewards, torch.tensor([0.5, 0.5]), values, k=1)          # 1 + ½ · 9, 2 + ½ · 16
+    tensor([ 5.5000, 10.0000])
+    """
+    goes_on, targets = discounts != 0, values
+    for _ in range(min(k, rewards.shape[-1])):  # each backup looks one step further
+        backed_up = rewards + discounts * hide(goes_on, targets[..., 1:])
+        targets = torch.cat([backed_up, values[..., -1:]], -1)
+    return targets[..., :-1]
 
 
 def alive_at(discounts: Tensor) -> Tensor:

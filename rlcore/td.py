@@ -14,6 +14,7 @@ read. Tables are never written to: a new one comes back. Left out: drawing actio
 import torch
 from torch import Tensor
 
+from rlcore import tables
 from rlcore.shapes import finite, need, positive, probabilities, whole, within
 from rlcore.tables import Number, alive_at, boolean, entries, exist, hide, like, next_rows, per_learner, rate, td_error
 
@@ -99,15 +100,11 @@ def n_step_targets(rewards: Tensor, discounts: Tensor, values: Tensor, n: int) -
     >>> n_step_targets(rewards, torch.tensor([.5, .5, .5]), values, n=2)     # 1 + ½ · 2 + ¼ · 9, 2 + ½ · 4 + ¼ · 16, …
     tensor([ 4.2500,  8.0000, 12.0000])
     """
-    steps = need(rewards=(rewards, "... T"), values=(values, "... T+1"))["T"]
+    need(rewards=(rewards, "... T"), values=(values, "... T+1"))
     like(rewards.shape, discounts=discounts, **{"values[..., 1:]": values[..., 1:]})
     whole(1, n=n)
-    alive, targets = alive_at(discounts), values
-    finite(rewards=rewards, values=hide(alive, values[..., 1:]))
-    for _ in range(min(n, steps)):
-        backed_up = rewards + discounts * hide(alive, targets[..., 1:])
-        targets = torch.cat([backed_up, values[..., -1:]], -1)
-    return targets[..., :-1]
+    finite(rewards=rewards, values=hide(alive_at(discounts), values[..., 1:]))
+    return tables.k_step_targets(rewards, discounts, values, n)
 
 
 def td_lambda(

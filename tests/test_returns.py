@@ -277,7 +277,7 @@ def test_lam_outside_0_to_1_is_refused(function, lam):
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True])
 def test_k_must_be_a_whole_number_above_0(k):
-    with pytest.raises(ValueError, match=r"k is .*, expected a whole number above 0"):
+    with pytest.raises(ValueError, match=r"k is .*, expected a whole number, 1 or more"):
         m.k_step_advantages(**steps(), k=k)
 
 
