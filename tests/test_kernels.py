@@ -7,6 +7,7 @@ import torch
 
 from rlcore import kernels, masked, returns
 from rlcore.kernels import returns as twins
+from rlcore.loops import tabular
 
 PAIRS = [
     (getattr(returns, name), getattr(twins, name))
@@ -27,6 +28,7 @@ def test_without_a_twin_the_reference_comes_back():
     assert kernels.best(returns.td_errors, like=like) is returns.td_errors  # its module has twins, it has none
     assert kernels.best(masked.mean_over_tokens, like=like) is masked.mean_over_tokens
     assert kernels.best(torch.sum, like=like) is torch.sum
+    assert kernels.best(tabular.control, like=like) is tabular.control  # a loop, rooms below it have no such module
     assert kernels.best(test_without_a_twin_the_reference_comes_back, like=like).__module__ == __name__
 
 

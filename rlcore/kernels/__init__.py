@@ -31,7 +31,7 @@ def best(reference: Callable, like: Tensor) -> Callable:
     """
     need(like=(like, "..."))
     package, _, module = reference.__module__.partition(".")
-    if package != "rlcore" or not find_spec(f"rlcore.kernels.{module}"):
+    if package != "rlcore" or "." in module or not find_spec(f"rlcore.kernels.{module}"):
         return reference
     twins = import_module(f"rlcore.kernels.{module}")
     return getattr(twins, reference.__name__, reference) if twins.can_run(like) else reference
