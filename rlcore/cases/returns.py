@@ -119,6 +119,12 @@ CASES = {
                 "took the cut for an end": tensor([[0.0, -2.0, -5.0]]),
             },
         ),
+        Case(
+            name="a NaN behind the end stays there",
+            args={**padded, "k": 2},
+            want=tensor([[1.0, -2.0, NAN]]),  # δ = (2, −2, NaN);  2 − ½ · 2
+            mistakes={"multiplied by the discount: 0 · NaN is NaN": tensor([[1.0, NAN, NAN]])},
+        ),
     ],
     "gae": [
         Case(
