@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -278,14 +278,25 @@ class Explorer:
     def press(self, slider: int | str, key: str) -> float:
         """Press a key on a slider (its number or label). Milliseconds until picture and caption have changed."""
         number = self.labels.index(slider) if isinstance(slider, str) else slider
-        return self.press_on(self.root.locator(".widget-slider .noUi-handle").nth(number), key)
+        before = self.reading(number)
+        self._send(self.root.locator(".widget-slider .noUi-handle").nth(number), key)
+        try:  # the page moves the slider by itself, at once: no need to wait for a picture that will not come
+            expect(self.root.locator(".widget-slider .widget-readout").nth(number)).not_to_have_text(
+                before, timeout=2000
+            )
+        except AssertionError:
+            raise AssertionError(f"slider {self.labels[number]} still reads {before} after {key}") from None
+        return self.page.evaluate("window.changed")
 
     def toggle(self, button: int, key: str = "Space") -> float:
         """Press a key on a toggle button. Milliseconds until picture and caption have changed."""
         return self.press_on(self.root.locator(".widget-toggle-button").nth(button), key)
 
     def press_on(self, target: Locator, key: str) -> float:
+        self._send(target, key)
+        return self.page.evaluate("window.changed")
+
+    def _send(self, target: Locator, key: str) -> None:
         target.focus()
         self.page.evaluate(_WATCH, [self.root.element_handle(), target.element_handle()])
         self.page.keyboard.press(key)
-        return self.page.evaluate("window.changed")
