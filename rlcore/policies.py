@@ -117,7 +117,7 @@ def gaussian_score(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
 
         ∂ log π / ∂ μ = (a − μ) / σ²,     ∂ log π / ∂ log σ = z² − 1,     z = (a − μ) / σ
 
-    Its length grows like 1/σ: a policy that narrows takes larger and larger steps in μ.
+    Its length grows like 1/σ: the score of a policy that narrows gets longer and longer.
 
     Args:
         mean:    [..., D] μ.

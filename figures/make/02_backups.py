@@ -9,7 +9,7 @@ INK = "#333333"
 
 
 def draw() -> Figure:
-    """One column per method, time from top to bottom: circles are states, dots actions, a square is the end."""
+    """One column per method, time from top to bottom: circles are states, dots actions, T is the end."""
     fig, ax = plots.figure(height=3.6)
     line = {
         0.0: ("Monte Carlo", "SASASAE"),
@@ -43,13 +43,15 @@ def _chain(ax: Axes, x: float, chain: str) -> None:
     first = -1 if chain[0] == "A" else 0  # actions stand between states
     for row, kind in enumerate(chain):
         y, last = first - row, row == len(chain) - 1
-        edge = style.COLOR["value"] if last and kind != "E" and chain != "AS" else INK
+        stands_in = last and kind != "E" and chain != "AS"  # below the S of "AS" a fan of actions follows
+        edge = style.COLOR["value"] if stands_in else INK
         if not last:
             ax.plot([x, x], [y, y - 1], color=INK, linewidth=1.4, zorder=1)
         if kind == "A":
             ax.scatter(x, y, s=60, facecolor=edge, edgecolor=edge, zorder=2)
         else:
-            ax.scatter(x, y, s=230, marker="s" if kind == "E" else "o", facecolor="white", edgecolor=edge, zorder=2)
+            look = {"marker": "s" if kind == "E" else "o", "linewidth": 2.5 if stands_in else 1.5}
+            ax.scatter(x, y, s=230, facecolor="white", edgecolor=edge, zorder=2, **look)
             if kind == "E":
                 ax.text(x, y, "T", ha="center", va="center", fontsize=9)
 
