@@ -292,11 +292,25 @@ class Explorer:
         """Press a key on a toggle button. Milliseconds until picture and caption have changed."""
         return self.press_on(self.root.locator(".widget-toggle-button").nth(button), key)
 
+    def choose_and_tick(self) -> list[float]:
+        """The next option of every list, the other state of every box. Milliseconds of each."""
+        times = []
+        for one in self.root.locator(".widget-dropdown select").all():
+            now, many = one.evaluate("s => [s.selectedIndex, s.options.length]")
+            self._watch(one)
+            one.dispatch_event("keydown")  # starts the clock; headless, keys do not walk through a list
+            one.select_option(index=(now + 1) % many)
+            times.append(self.page.evaluate("window.changed"))
+        return times + [self.press_on(box, "Space") for box in self.root.locator(".widget-checkbox input").all()]
+
     def press_on(self, target: Locator, key: str) -> float:
         self._send(target, key)
         return self.page.evaluate("window.changed")
 
     def _send(self, target: Locator, key: str) -> None:
         target.focus()
-        self.page.evaluate(_WATCH, [self.root.element_handle(), target.element_handle()])
+        self._watch(target)
         self.page.keyboard.press(key)
+
+    def _watch(self, target: Locator) -> None:
+        self.page.evaluate(_WATCH, [self.root.element_handle(), target.element_handle()])
