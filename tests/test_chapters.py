@@ -147,6 +147,16 @@ def solutions(path):
 
 
 @each_notebook
+def test_a_collapsed_cell_does_not_show_its_answer_in_the_line_that_stays(path):
+    for cell in code(path):
+        for call in ("check.answer(", "check.quiz("):
+            if call in cell.source:
+                shown = cell.source.splitlines()[0]
+                assert call not in shown or shown == call, shown
+                assert cell.metadata.jupyter.source_hidden
+
+
+@each_notebook
 def test_every_exercise_has_its_stars_a_hint_and_a_solution(path):
     tagged = [cell for cell in code(path) if "exercise" in cell.metadata.get("tags", [])]
     assert len(tagged) >= len(exercises(path)) > 0

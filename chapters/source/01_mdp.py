@@ -683,7 +683,8 @@ gambler = MDP(gambler_p, gambler_r, gamma=1.0)
 chance_from_50 = ...
 
 # %%
-check.answer(chance_from_50, 0.4, atol=1e-3, mistakes={
+check.answer(
+    chance_from_50, 0.4, atol=1e-3, mistakes={
     "averaged over the stakes instead of taking the best": 0.3235, "took the chance of ruin": 0.6})
 
 # %% [markdown]
@@ -719,7 +720,8 @@ step_cost_of_the_risk = ...
 
 # %%
 lengths = {cost / 100: len(way(cost / 100)) - 1 for cost in range(21)}
-check.answer(step_cost_of_the_risk, next(cost for cost, steps in lengths.items() if steps < 13), atol=1e-9,
+check.answer(
+    step_cost_of_the_risk, next(cost for cost, steps in lengths.items() if steps < 13), atol=1e-9,
     mistakes={"named the last cost of the detour": max(cost for cost in lengths if lengths[cost] == 13)})
 
 # %% [markdown]

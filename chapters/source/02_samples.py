@@ -851,7 +851,8 @@ smallest_eps = ...
 # %%
 lengths = [len(place.path(best_soft(n / 1000).policy.argmax(-1))) - 1 for n in range(1, 21)]
 leaves = next(n for n, steps in enumerate(lengths, 1) if steps > 13) / 1000
-check.answer(smallest_eps, leaves, atol=1e-9, mistakes={"named the last ε that keeps to the edge": leaves - 0.001})
+check.answer(
+    smallest_eps, leaves, atol=1e-9, mistakes={"named the last ε that keeps to the edge": leaves - 0.001})
 assert lengths[0] == 13 and lengths[-1] == 15
 
 # %% [markdown]
@@ -877,7 +878,8 @@ assert lengths[0] == 13 and lengths[-1] == 15
 table_states = ...
 
 # %%
-check.answer(table_states, 65_536, atol=0, mistakes={
+check.answer(
+    table_states, 65_536, atol=0, mistakes={
     "counted the corridor alone": 4**6, "forgot the cue or the junction": 4**7, "multiplied instead of raising": 32})
 
 # %% [markdown]

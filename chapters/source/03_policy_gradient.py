@@ -1024,7 +1024,8 @@ assert 3.7 < errors.amax(-1).mean() < 4.0
 best_constant = ...
 
 # %%
-check.answer(best_constant, 0.1, atol=1e-3, mistakes={
+check.answer(
+    best_constant, 0.1, atol=1e-3, mistakes={
     "took the mean reward": 0.9, "did not weigh with the chances": 0.0122, "did not square the lengths": 0.5})
 
 # %% [markdown]
@@ -1058,7 +1059,8 @@ replies_needed = ...
 
 # %%
 squared_length = exact.square().sum().item()
-check.answer(replies_needed, variances["V(prefix)"] / squared_length, atol=1.0, mistakes={
+check.answer(
+    replies_needed, variances["V(prefix)"] / squared_length, atol=1.0, mistakes={
     "took plain REINFORCE": variances["plain"] / squared_length,
     "did not square the gradient": variances["V(prefix)"] / squared_length**0.5})
 

@@ -700,7 +700,8 @@ assert (equal == equal[0]).all() and normalised(equal)[0] > 0.5
 lam_of_64 = ...
 
 # %%
-check.answer(lam_of_64, lams[(wrong_critic[0] + wrong_critic[1] / 64).argmin()].item(), atol=1e-6, mistakes={
+check.answer(
+    lam_of_64, lams[(wrong_critic[0] + wrong_critic[1] / 64).argmin()].item(), atol=1e-6, mistakes={
     "divided the bias as well: averaging does not cure it": lams[(wrong_critic[0] + wrong_critic[1]).argmin()].item(),
     "took the bias alone": 1.0, "took the variance alone": 0.0})
 assert abs(lams[(wrong_critic[0] + wrong_critic[1] / 64).argmin()] - 0.95) < 1e-9
@@ -726,7 +727,8 @@ assert abs(lams[(wrong_critic[0] + wrong_critic[1] / 64).argmin()] - 0.95) < 1e-
 first_advantage = ...
 
 # %%
-check.answer(first_advantage, 1.25, atol=1e-6, mistakes={
+check.answer(
+    first_advantage, 1.25, atol=1e-6, mistakes={
     "took the time limit for an end": 0.25, "took λ = 1, or decayed by λ": 1.5, "took λ = 0": 1.0,
     "returned the target: forgot to subtract the value": 3.25})
 assert abs(gae(torch.ones(1, 2), torch.full((1, 2), 0.5), torch.tensor([[2.0, 4.0, 8.0]]), 0.5)[0, 0] - 1.25) < 1e-12

@@ -1083,7 +1083,8 @@ assert no_clip > 100 and 1.2 < with_clip < 5
 kl_of_half = ...
 
 # %%
-check.answer(kl_of_half, math.log(2) / 2, atol=1e-3, mistakes={"took μ² for the KL": math.log(2),
+check.answer(
+    kl_of_half, math.log(2) / 2, atol=1e-3, mistakes={"took μ² for the KL": math.log(2),
     "let the variance be one half": math.log(1.5) / 2, "gave μ instead of the KL": math.log(2) ** 0.5})
 
 # %% [markdown]
@@ -1106,7 +1107,8 @@ check.answer(kl_of_half, math.log(2) / 2, atol=1e-3, mistakes={"took μ² for th
 best_temperature = ...
 
 # %%
-check.answer(best_temperature, 1.0599, atol=0.01, mistakes={
+check.answer(
+    best_temperature, 1.0599, atol=0.01, mistakes={
     "weighed the whole batch": 2.4135, "forgot the KL limit: the best alone": 0.0, "kept temperature 1": 1.0})
 
 # %% [markdown]
