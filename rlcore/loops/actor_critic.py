@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from rlcore import policy_gradient, returns
-from rlcore.loops.experience import bootstrapped, collect
-from rlcore.loops.updates import Record, Tally, descend, frozen
+from rlcore import policy_gradient
+from rlcore.loops.experience import collect
+from rlcore.loops.updates import Record, Tally, descend, frozen, judged
 
 
 def train(
@@ -48,12 +48,10 @@ def train(
     tally, rows = Tally(), len(world.observations)
     for update in range(1, updates + 1):
         lived = collect(world, policy, steps, generator)
-        with torch.no_grad():
-            rewards, discounts, values = bootstrapped(lived, critic, gamma)
-            advantages = returns.gae(rewards, discounts, values, lam)
+        advantages, targets = judged(lived, critic, gamma, lam)
         now = policy(lived.observations)
         before = frozen(now)
-        value_loss = ((critic(lived.observations) - (advantages + values[:, :-1])) ** 2).mean() / 2
+        value_loss = ((critic(lived.observations) - targets) ** 2).mean() / 2
         entropy = now.entropy().mean()
         descend(
             optimizer,

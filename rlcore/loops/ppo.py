@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from rlcore import returns, trust_region
-from rlcore.loops.experience import bootstrapped, collect
-from rlcore.loops.updates import Record, Tally, descend, frozen
+from rlcore import trust_region
+from rlcore.loops.experience import collect
+from rlcore.loops.updates import Record, Tally, descend, frozen, judged, normalised
 
 PolicyLoss = Callable[..., Tensor]
 """(now, old, actions [N], advantages [N]) ↦ unreduced loss [N]; now and old are distributions at the same places."""
@@ -73,11 +73,9 @@ def train(
     for update in range(1, updates + 1):
         lived = collect(world, policy, steps, generator)
         seen, actions = lived.observations.flatten(0, 1), lived.actions.flatten(0, 1)  # [N, D], [N]
+        critic_errors, targets = (x.flatten() for x in judged(lived, critic, gamma, lam))  # the advantages: G − V_old
+        advantages = normalised(critic_errors)
         with torch.no_grad():
-            rewards, discounts, values = bootstrapped(lived, critic, gamma)
-            advantages = returns.gae(rewards, discounts, values, lam)
-            targets = (advantages + values[:, :-1]).flatten()
-            advantages = ((advantages - advantages.mean()) / (advantages.std() + 1e-8)).flatten()
             before = frozen(policy(seen))
         for _ in range(epochs):
             for picked in torch.randperm(rows * steps, generator=generator).to(seen.device).chunk(minibatches):
@@ -93,7 +91,6 @@ def train(
         with torch.no_grad():
             after = policy(seen)
             ratios = trust_region.ratio(after.logp(actions), before.logp(actions))
-            told = {"value_loss": ((values[:, :-1].flatten() - targets) ** 2).mean().item() / 2}
-            told["largest_ratio"] = ratios.max().item()
+            told = {"value_loss": (critic_errors**2).mean().item() / 2, "largest_ratio": ratios.max().item()}
             kl, entropy = after.kl(before).mean().item(), before.entropy().mean().item()
         yield Record(update, update * rows * steps, tally.finished(lived), kl, entropy, told)

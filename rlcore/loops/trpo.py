@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from rlcore import returns, trust_region
-from rlcore.loops.experience import bootstrapped, collect
-from rlcore.loops.updates import Record, Tally, descend, frozen
+from rlcore import trust_region
+from rlcore.loops.experience import collect
+from rlcore.loops.updates import Record, Tally, descend, frozen, judged, normalised
 
 
 def train(
@@ -50,14 +50,10 @@ def train(
     optimizer, tally, rows = torch.optim.Adam(critic.parameters(), lr=critic_lr), Tally(), len(world.observations)
     for update in range(1, updates + 1):
         lived = collect(world, policy, steps, generator)
-        with torch.no_grad():
-            rewards, discounts, values = bootstrapped(lived, critic, gamma)
-            advantages = returns.gae(rewards, discounts, values, lam)
-            targets = advantages + values[:, :-1]
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        advantages, targets = judged(lived, critic, gamma, lam)
         seen = lived.observations
         before = frozen(policy(seen))
-        found = _step(policy, lived, before, advantages, max_kl, cg_steps, damping, shrink, tries)
+        found = _step(policy, lived, before, normalised(advantages), max_kl, cg_steps, damping, shrink, tries)
         for _ in range(critic_steps):
             loss = ((critic(seen) - targets) ** 2).mean() / 2
             descend(optimizer, update, float("inf"), value_loss=loss)

@@ -1,11 +1,12 @@
-"""What did one update do? The record that loops yield, the returns they count, and one guarded step down a loss."""
+"""What did one update do? Advantages and targets, one guarded step down a loss, and the record that loops yield."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rlcore.loops.experience import Experience
+from rlcore import returns
+from rlcore.loops.experience import Experience, bootstrapped
 
 
 class Record(NamedTuple):
@@ -33,6 +34,19 @@ class Tally:
             done.append(self.running[over])
             self.running = torch.where(over, 0, self.running)
         return torch.cat(done)
+
+
+@torch.no_grad()
+def judged(lived: Experience, critic: nn.Module, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Advantages by GAE, and what the critic should have said: A + V. [B, T] each, without gradient."""
+    rewards, discounts, values = bootstrapped(lived, critic, gamma)
+    advantages = returns.gae(rewards, discounts, values, lam)
+    return advantages, advantages + values[:, :-1]
+
+
+def normalised(advantages: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 over the whole batch."""
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
 
 def frozen(distribution):
