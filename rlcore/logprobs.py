@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rlcore.shapes import need
+from rlcore.tables import exist
 
 ROWS = 1024  # tokens whose logits are held at a time by linear_token_logps
 
@@ -27,7 +28,7 @@ def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
     tensor([[-0.6931, -0.2231]])
     """
     sizes = need(logits=(logits, "B T V"), tokens=(tokens, "B T"))
-    _known(tokens, sizes["V"])
+    exist(sizes["V"], tokens=tokens)
     return logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
 
 
@@ -84,7 +85,7 @@ def linear_token_logps(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor
     tensor([[-0.0486]])
     """
     sizes = need(hidden=(hidden, "B T H"), weight=(weight, "V H"), tokens=(tokens, "B T"))
-    _known(tokens, sizes["V"])
+    exist(sizes["V"], tokens=tokens)
     portions = zip(hidden.flatten(0, 1).split(ROWS), tokens.flatten().split(ROWS), strict=True)
     logps = [checkpoint(_portion, rows, weight, wanted, use_reentrant=False) for rows, wanted in portions]
     return torch.cat(logps).view(tokens.shape)
@@ -92,11 +93,3 @@ def linear_token_logps(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor
 
 def _portion(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
     return (hidden @ weight.T).log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
-
-
-def _known(tokens: Tensor, size: int) -> None:
-    if tokens.dtype is not torch.int64:
-        raise ValueError(f"tokens has dtype {tokens.dtype}, expected torch.int64")
-    bad = tokens[(tokens < 0) | (tokens >= size)]
-    if len(bad):
-        raise ValueError(f"tokens holds {bad[0].item()}, expected whole numbers from 0 to {size - 1}: the vocabulary")
