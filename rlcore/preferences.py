@@ -4,6 +4,7 @@ A score is a real number per answer, in units of reward; only differences within
 unreduced and to be minimised. Left out: where scores come from (a language model with one output), ties.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -166,19 +167,12 @@ def fit_bradley_terry(wins: Tensor, tol: float = 1e-10, steps: int = 100) -> Fit
     >>> fit_bradley_terry(torch.tensor([[0., 7.], [3., 0.]])).scores                           # ± ½ log 7/3
     tensor([ 0.4236, -0.4236])
     """
-    games, won = _counted(wins)
-    positive(tol=tol), whole(1, steps=steps)
-    scores = torch.zeros_like(won)
-    for step in range(steps + 1):
-        chance = (scores[:, None] - scores).sigmoid()
-        slope, curvature = won - (games * chance).sum(-1), _laplacian(games * chance * (1 - chance))
-        if slope.abs().max() <= tol:
-            errors = torch.linalg.pinv(curvature, hermitian=True).diagonal().sqrt()
-            return Fit(scores.to(wins.dtype), errors.to(wins.dtype), step)
-        newton = torch.linalg.pinv(curvature, hermitian=True) @ slope
-        scores = scores + newton / max(1.0, newton.abs().max().item())  # a step of at most 1 cannot overshoot badly
-        scores = scores - scores.mean()
-    raise ValueError(f"steps is {steps}, expected more: wins are still off by {slope.abs().max():.3g}")
+
+    def newton(won: Tensor, expected: Tensor, curvature: Tensor) -> Tensor:
+        step = torch.linalg.pinv(curvature, hermitian=True) @ (won - expected)
+        return step / max(1.0, step.abs().max().item())  # a step of at most 1 cannot overshoot badly
+
+    return _fit(wins, tol, steps, newton)
 
 
 def fit_bradley_terry_mm(wins: Tensor, tol: float = 1e-10, steps: int = 100_000) -> Fit:
@@ -189,19 +183,24 @@ def fit_bradley_terry_mm(wins: Tensor, tol: float = 1e-10, steps: int = 100_000)
     Args, Returns, Raises: as `fit_bradley_terry`.
     Source:  Zermelo 1929; Hunter 2004, eq. 3.
     """
+    return _fit(wins, tol, steps, lambda won, expected, curvature: won.log() - expected.log())
+
+
+def _fit(wins: Tensor, tol: float, steps: int, move: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Fit:
+    """Move the scores until every player expects the wins observed; the curvature is minus the second derivative."""
     games, won = _counted(wins)
     positive(tol=tol), whole(1, steps=steps)
     scores = torch.zeros_like(won)
     for step in range(steps + 1):
         chance = (scores[:, None] - scores).sigmoid()
-        expected = (games * chance).sum(-1)
-        if (won - expected).abs().max() <= tol:
-            curvature = _laplacian(games * chance * (1 - chance))
+        expected, curvature = (games * chance).sum(-1), _laplacian(games * chance * (1 - chance))
+        off = (won - expected).abs().max()
+        if off <= tol:
             errors = torch.linalg.pinv(curvature, hermitian=True).diagonal().sqrt()
             return Fit(scores.to(wins.dtype), errors.to(wins.dtype), step)
-        scores = scores + won.log() - expected.log()
+        scores = scores + move(won, expected, curvature)
         scores = scores - scores.mean()
-    raise ValueError(f"steps is {steps}, expected more: wins are still off by {(won - expected).abs().max():.3g}")
+    raise ValueError(f"steps is {steps}, expected more: wins are still off by {off:.3g}")
 
 
 def _difference(**pair: Tensor) -> Tensor:
