@@ -16,7 +16,7 @@ from rlcore import td
 from rlcore.loops.replay import Memory
 from rlcore.mdp import MDP
 from rlcore.shapes import whole
-from rlcore.worlds.walks import check_start
+from rlcore.worlds.walks import check_start, reached
 
 Schedule = float | Tensor | Callable[[int], float | Tensor]  # a number, one per learner, or a function of the episode
 
@@ -69,14 +69,14 @@ def control(
         alpha, eps = (x(episode) if callable(x) else x for x in (lr, eps_explore))
         states, walking = torch.full((learners,), start), torch.ones(learners, dtype=torch.bool)
         steps, returns, visits = torch.zeros_like(states), q.new_zeros(learners), torch.zeros_like(q[..., 0]).long()
-        actions = _pick(td.epsilon_greedy(q[rows, states], eps), _uniform(generator, learners)[1])
+        actions = reached(td.epsilon_greedy(q[rows, states], eps).cumsum(-1), _uniform(generator, learners)[1])
         while walking.any() and steps.max() < limit:
             floor, choice = _uniform(generator, learners)
-            after = (reach[states, actions] <= floor[:, None]).sum(-1).clamp(max=world.states - 1)
+            after = reached(reach[states, actions], floor)
             step = {"states": states, "actions": actions, "rewards": world.rewards[states, actions]}
             step |= {"discounts": torch.where(world.terminal[after], 0.0, world.discount), "next_states": after}
             policy = td.epsilon_greedy(q[rows, after], eps)
-            following = {"next_policy": policy, "next_actions": _pick(policy, choice)}
+            following = {"next_policy": policy, "next_actions": reached(policy.cumsum(-1), choice)}
             q = update(q, **step, **{name: following[name] for name in extra}, lr=alpha)  # at an end, 0 stays 0
             returns = returns + world.discount**steps * step["rewards"] * walking
             visits[rows, states] += walking
@@ -91,8 +91,3 @@ def control(
 
 def _uniform(generator: torch.Generator, learners: int) -> Tensor:
     return torch.rand(2, learners, generator=generator, dtype=torch.float64)
-
-
-def _pick(policy: Tensor, chance: Tensor) -> Tensor:
-    """The action at which the running sum of probabilities passes a uniform number."""
-    return (policy.cumsum(-1) <= chance[:, None]).sum(-1).clamp(max=policy.shape[-1] - 1)

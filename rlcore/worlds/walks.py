@@ -86,8 +86,8 @@ def sample(
         going = ~world.terminal[here]
         if not going.any():
             break
-        actions = _reached(choose[here], chance[0])
-        states.append(_reached(reach[here, actions], chance[1]))
+        actions = reached(choose[here], chance[0])
+        states.append(reached(reach[here, actions], chance[1]))
         alive = ~world.terminal[states[-1]]
         steps.append((actions, world.rewards[here, actions], torch.where(alive, world.discount, 0.0), going))
     return Episodes(torch.stack(states, 1), *(torch.stack(column, 1) for column in zip(*steps, strict=True)))
@@ -108,6 +108,6 @@ def check_start(world: MDP, start: int | Tensor) -> None:
             raise ValueError(f"start is {state}, a terminal state, expected one where an action is to be chosen")
 
 
-def _reached(sums: Tensor, chance: Tensor) -> Tensor:
-    """The index at which running sums [B, N] pass uniform numbers [B]."""
+def reached(sums: Tensor, chance: Tensor) -> Tensor:
+    """The index at which running sums [B, N] of probabilities pass uniform numbers [B]: a draw, [B] int64."""
     return (sums <= chance[:, None]).sum(-1).clamp(max=sums.shape[-1] - 1)
