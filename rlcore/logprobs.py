@@ -1,14 +1,14 @@
 """How likely was each token? From logits, or straight from hidden states, to log-probabilities and entropies, in nats.
 
 Logits at position t belong to the token at position t: shifting, so that a prefix predicts the next token, is the
-caller's. Left out: temperature (divide the logits), sampling, and faster forms, which are in kernels.
+caller's. Left out: drawing tokens, which is in lm; and faster forms, which are in kernels.
 """
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from rlcore.shapes import need
+from rlcore.shapes import need, positive, whole, within
 from rlcore.tables import exist
 
 ROWS = 1024  # tokens whose logits are held at a time by linear_token_logps
@@ -65,6 +65,39 @@ def entropy(logits: Tensor) -> Tensor:
     need(logits=(logits, "... V"))
     logps = logits.log_softmax(-1)
     return -(logps.exp() * torch.where(logps.isneginf(), 0, logps)).sum(-1)
+
+
+def narrowed(logits: Tensor, temperature: float, top_k: int | None = None, top_p: float = 1.0) -> Tensor:
+    """The logits that a reply is really drawn from: a temperature, then the k likeliest, then the likeliest share p.
+
+    Args:
+        logits:      [..., V] unnormalised.
+        temperature: above 0; below 1 sharpens, above 1 flattens.
+        top_k:       only so many tokens, the likeliest; None keeps all.
+        top_p:       in (0, 1], only the likeliest that together reach p of what top_k left ("nucleus"); 1 keeps all.
+    Returns: [..., V] logits / temperature, −∞ for a token that cannot come.
+    Raises:  ValueError when a number is out of range.
+    Source:  Fan et al. 2018, arXiv:1805.04833 (top-k); Holtzman et al. 2020, arXiv:1904.09751, section 3.1 (top-p).
+
+    >>> narrowed(torch.tensor([1., 3., 2.]), temperature=0.5, top_k=2)
+    tensor([-inf, 6., 4.])
+    >>> narrowed(torch.tensor([0.2, 0.5, 0.3]).log(), temperature=1.0, top_p=0.5).exp()        # one alone reaches ½
+    tensor([0.0000, 0.5000, 0.0000])
+    """
+    need(logits=(logits, "... V"))
+    positive(temperature=temperature, top_p=top_p)
+    within(0, 1, top_p=top_p)
+    logits = logits / temperature
+    if top_k is None and top_p == 1:
+        return logits
+    ranked, order = logits.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        whole(1, top_k=top_k)
+        ranked[..., top_k:] = -torch.inf
+    chances = ranked.softmax(-1)
+    ahead = chances.cumsum(-1) - chances  # of the likelier ones
+    ranked = ranked.masked_fill(ahead >= top_p, -torch.inf) if top_p < 1 else ranked
+    return torch.empty_like(logits).scatter(-1, order, ranked)
 
 
 def linear_token_logps(hidden: Tensor, weight: Tensor, tokens: Tensor) -> Tensor:
