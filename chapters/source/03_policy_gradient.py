@@ -334,8 +334,7 @@ assert (mean - true).abs().max() < 1e-12 and to_go < 0.8 * plain
 # before; the differences add up to the reply's reward. `world.tokens` [N, 4] holds every reply's tokens, `world.states` the number of the prefix that each token was added to.
 
 # %% tags=["concept:rewards-to-go"]
-extended = 5 * world.states + 1 + world.tokens       # the number of a prefix and one more word
-said = torch.where(world.tokens < 5, extended, world.states)            # EOS adds no word
+said = world.said[world.states, world.tokens]        # the number of the prefix with the token
 pay = world.reward[:, said] - world.reward[:, world.states]             # [P, N, 4]
 later = pay.flip(-1).cumsum(-1).flip(-1)             # rewards-to-go
 number = world.index("sorry friend friend")

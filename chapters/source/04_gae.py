@@ -105,10 +105,8 @@ assert (shifts[left_over.argmin()] - v[slip]).abs() <= 0.01
 # state; Q and V both fall by $\Phi(s)$, so no advantage changes, and no best action. Here $\Phi$ is the reward of the words so far.
 
 # %% tags=["concept:potential-based-shaping"]
-prefix, token = torch.arange(phrases.S)[:, None], torch.arange(phrases.V)
-longer = len(phrases.WORDS) * prefix + 1 + token                                    # how replies are numbered
-after = torch.where(token == phrases.EOS, prefix, longer)                              # [S, V] words with it
-over = (token == phrases.EOS) | (after >= phrases.S)                                   # [S, V] the reply ends
+after = world.said                                                                     # [S, V] words with it
+over = (torch.arange(phrases.V) == phrases.EOS) | (after >= phrases.S)                 # [S, V] the reply ends
 rewards = world.reward[:, after] - world.reward[:, :phrases.S, None]                   # [P, S, V]
 left = v - world.reward[:, :phrases.S]                                                 # [P, S] exact values
 follows = torch.where(over, 0.0, left[:, after.clamp(max=phrases.S - 1)])              # [P, S, V]

@@ -83,6 +83,12 @@ class Phrases:
             walk.append(EOS * walk[-1] + 1 + word)
         return torch.where(self.mask, torch.stack(walk, -1), 0)
 
+    @cached_property
+    def said(self) -> Tensor:
+        """[S, V] the number of what has been said after each token: `responses[said[prefix, token]]`."""
+        prefix, token = torch.arange(S, device=self.device)[:, None], torch.arange(V, device=self.device)
+        return torch.where(token == EOS, prefix, EOS * prefix + 1 + token)
+
     def index(self, reply: str) -> int:
         """The number of a reply, or of a prefix: words apart by single spaces, "" for silence.
 
@@ -155,12 +161,11 @@ class Phrases:
         return torch.where(self.mask, token_logps, 0.0).sum(-1)
 
     def value(self, logits: Tensor, reward: Tensor | None = None) -> Tensor:
-        """Expected reward of a policy on each prompt: V(x) = Σ_y π(y|x) r(x, y).
+        """Expected reward of a policy on each prompt, [..., P]: V(x) = Σ_y π(y|x) r(x, y).
 
         Args:
             logits: [..., P, S, V].
             reward: [P, N]; the gold reward if None, here and below.
-        Returns: [..., P].
         """
         return (self.logps(logits).exp() * self._checked(reward)).sum(-1)
 
@@ -186,11 +191,10 @@ class Phrases:
         return through - self._log_softmax(logits).exp() * through.sum(-1, keepdim=True)
 
     def token_logits(self, seq_logps: Tensor) -> Tensor:
-        """The table whose replies have the given probabilities: log π(a | x, prefix), the prefix's conditionals.
+        """The table [..., P, S, V] whose replies have the given probabilities: log π(a | x, prefix), normalised.
 
         Args:
             seq_logps: [..., P, N] normalised log-probabilities of replies.
-        Returns: [..., P, S, V], normalised.
         """
         self._normalised(seq_logps=seq_logps)
         return self._fold(seq_logps, lambda mass, states: mass.logsumexp(-1)).log_softmax(-1)
@@ -235,14 +239,12 @@ class Phrases:
         Returns: MDP with P·S + 1 states: `roots[prompt] + prefix`, and the end last; `state_names` reads them.
         """
         reward, end = self._checked(reward), P * S
-        prefix, token = torch.arange(S, device=self.device)[:, None], torch.arange(V, device=self.device)
-        number = torch.where(token == EOS, prefix, EOS * prefix + 1 + token)  # [S, V] what has been said by then
-        ended = (number >= S) | (token == EOS)
-        successor = torch.where(ended, end, self.roots[:, None, None] + number).flatten(0, 1)  # [P·S, V]
+        ended = (self.said >= S) | (torch.arange(V, device=self.device) == EOS)
+        successor = torch.where(ended, end, self.roots[:, None, None] + self.said).flatten(0, 1)  # [P·S, V]
         transitions = torch.zeros(end + 1, V, end + 1, dtype=reward.dtype, device=self.device)
         transitions[:end].scatter_(-1, successor[..., None], 1.0)
         transitions[end, :, end] = 1.0
-        rewards = torch.where(ended, reward[:, number], 0.0).flatten(0, 1)
+        rewards = torch.where(ended, reward[:, self.said], 0.0).flatten(0, 1)
         return MDP(transitions, torch.cat([rewards, rewards.new_zeros(1, V)]), gamma=1.0)
 
     def mdp_policy(self, logits: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlcore import mdp, returns
 from rlcore.view import plots, style
-from rlcore.worlds.phrases import EOS, Phrases, S, V
+from rlcore.worlds.phrases import Phrases, S, V
 
 LAMS = 20  # λ in steps of 1/20
 PROMPT, REPLY = "you are late", "sorry hello friend"
@@ -47,9 +47,7 @@ def world() -> World:
     """Every reply, token by token."""
     made = Phrases(dtype=torch.float64)
     logits, mask = made.reference_logits(), made.mask
-    prefix, token = torch.arange(S)[:, None], torch.arange(V)
-    after = torch.where(token == EOS, prefix, EOS * prefix + 1 + token)  # [S, V] what has been said by then
-    added = made.reward[:, after] - made.reward[:, :S, None]
+    added = made.reward[:, made.said] - made.reward[:, :S, None]
     signs = torch.randint(2, added.shape[:2], generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     return World(
         phrases=made,
