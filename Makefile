@@ -20,7 +20,7 @@ endef
 export HELP
 OR_HELP = || { printf '%s\n' "$$HELP" >&2; exit 1; }
 
-.PHONY: lab test lint unit notebooks browser chapters figures bench doctor
+.PHONY: lab test lint unit notebooks browser chapters figures checkpoints bench doctor
 
 lab: $(VENV)/lab.done
 	$(RUN) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb
@@ -45,6 +45,9 @@ chapters: $(VENV)/test.done
 
 figures: $(VENV)/test.done
 	$(RUN) figures.build $(ONLY)
+
+checkpoints: $(VENV)/lab.done
+	$(RUN) rlcore.loops.checkpoints $(ONLY)
 
 bench: $(VENV)/bench.done
 	$(RUN) benchmarks $(ONLY)

@@ -166,3 +166,20 @@ def test_annotators_prefer_as_often_as_bradley_terry_says():
 def test_what_does_not_fit_is_refused(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_echoes_ask_for_three_words_and_answer_with_them():
+    pairs = replies.echoes(2000, torch.Generator().manual_seed(0))
+    counts = Counter()
+    for prompt, reply in pairs:
+        words = prompt.removeprefix("user : repeat ").removesuffix(" . agent :").split()
+        assert reply == f"{' '.join(words)} ."
+        counts.update(words)
+    assert set(counts) == {*replies.ITEMS, *replies.TROUBLES}
+    assert sum(counts.values()) == 6000
+    assert max(abs(count - 600) for count in counts.values()) < 4 * (600 * 0.9) ** 0.5  # four standard deviations
+
+
+def test_no_echoes_are_refused():
+    with pytest.raises(ValueError, match="count is 0, expected a whole number, 1 or more"):
+        replies.echoes(0, torch.Generator())

@@ -43,7 +43,9 @@ MOODS = {("nice", "neutral"): 0.35, ("rude", "neutral"): 0.35, ("nice", "neutral
 COUNTS = {1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15}  # sentences of a demonstration
 RIGHT_ITEM = 0.85  # chance that a demonstration names the right thing
 PROMPTS = tuple(f"user : my {item} is {trouble} . agent :" for item, trouble in itertools.product(ITEMS, TROUBLES))
-WORDS = tuple(sorted({word for text in (*PROMPTS, *SENTENCES) for word in text.split() if word != "ITEM"}))
+ECHO = "user : repeat {} . agent :"  # a chore beside the desk: say these words again
+ECHOED = 3  # words, each one of ITEMS or TROUBLES
+WORDS = tuple(sorted({word for text in (*PROMPTS, *SENTENCES, ECHO) for word in text.split()} - {"ITEM", "{}"}))
 
 
 class Said(NamedTuple):
@@ -128,6 +130,23 @@ def demonstrations(count: int, generator: torch.Generator) -> list[tuple[str, st
         strict=True,
     )
     return [_demonstration(PROMPTS[p], moods[mood], counts[number], generator) for p, mood, number in drawn]
+
+
+def echoes(count: int, generator: torch.Generator) -> list[tuple[str, str]]:
+    """Another task for the same model, with one right reply: repeat three words. What training at the desk may cost.
+
+    Args: count, at least 1.
+    Returns: pairs (prompt, reply), each word drawn evenly from ITEMS and TROUBLES.
+    Raises:  ValueError when count is no whole number above 0.
+
+    >>> echoes(1, torch.Generator().manual_seed(0))
+    [('user : repeat watch wrong bike . agent :', 'watch wrong bike .')]
+    """
+    whole(1, count=count)
+    pool = (*ITEMS, *TROUBLES)
+    drawn = torch.randint(len(pool), (count, ECHOED), generator=generator).tolist()
+    texts = [" ".join(pool[k] for k in row) for row in drawn]
+    return [(ECHO.format(text), f"{text} .") for text in texts]
 
 
 def _demonstration(prompt: str, mood: tuple[str, ...], number: int, generator: torch.Generator) -> tuple[str, str]:
