@@ -45,4 +45,4 @@ def test_an_unknown_name_is_refused():
         [sys.executable, "-m", "benchmarks", "x"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode != 0
-    assert "no benchmark is called x, expected one of: bellman, control, gae" in done.stderr
+    assert "no benchmark is called x, expected one of: bellman, control, gae, logprobs, sampling" in done.stderr
