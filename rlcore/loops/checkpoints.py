@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from rlcore import lm, preferences
 from rlcore.lm import Replies
-from rlcore.loops import desk, reward_model, rlhf, sft
+from rlcore.loops import desk, judge_curves, reward_model, rlhf, sft
 from rlcore.worlds import replies as world
 
 SIZE = {"hidden": 64, "layers": 2, "heads": 4, "context": 64}
@@ -175,7 +175,7 @@ def make_policy(name: str, run: str) -> None:
     for row, policy in tqdm(ppo(run, 0, RLHF["updates"]), total=RLHF["updates"], desc=run):
         last, trained = row, policy
     made = {"loop": "rlcore.loops.rlhf.train", "settings": RLHF | CLIP | RUNS[run], "seed": 0}
-    good = _rounded(quality(trained, tokenizer, 0)) | {"proxy": last["proxy"], "kl": last["kl"]}
+    good = _rounded(quality(trained, tokenizer, 0) | {key: float(last[key]) for key in ("proxy", "kl")})
     lm.save(trained, tokenizer, lm.SHIPPED / name, made | {"quality": good})
 
 
@@ -195,6 +195,7 @@ RECIPES: dict[str, Callable[[str], None]] = {
     "replies_ppo": partial(make_policy, run="beta 0.2"),
     "replies_hacked": partial(make_policy, run="beta 0"),
     "replies_rlhf": make_table,
+    "replies_judges": judge_curves.make_table,
 }
 
 
