@@ -62,6 +62,44 @@ def test_a_token_that_cannot_come_adds_nothing_to_entropy_and_no_nan_to_its_grad
     assert torch.isfinite(logits.grad).all()
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("top_k", [None, 1, 3, 6, 20])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1.0])
+def test_narrowed_logits_are_those_of_the_definition(temperature, top_k, top_p):
+    """One row at a time in plain Python: rank, keep k, keep until the kept share has reached p."""
+    logits = numbers(4, 5, 6)
+    for row, got in zip(logits.tolist(), logprobs.narrowed(logits, temperature, top_k, top_p).tolist(), strict=True):
+        ranked = sorted(range(6), key=lambda token: -row[token])[:top_k]
+        weights = [math.exp(row[token] / temperature) for token in ranked]
+        kept, reached = [], 0.0
+        for token, weight in zip(ranked, weights, strict=True):
+            if reached < top_p:
+                kept.append(token)
+            reached += weight / sum(weights)
+        wanted = [row[token] / temperature if token in kept else -math.inf for token in range(6)]
+        assert got == pytest.approx(wanted, abs=1e-12)
+
+
+def test_of_equal_tokens_the_first_are_kept_and_the_input_stays():
+    logits = torch.zeros(2, 5)
+    kept = logprobs.narrowed(logits, 1.0, top_k=2).isfinite()
+    assert kept.tolist() == [[True, True, False, False, False]] * 2
+    assert logprobs.narrowed(logits, 1.0, top_p=0.5).isfinite().sum(-1).tolist() == [3, 3]
+    assert (logits == 0).all()
+
+
+@pytest.mark.parametrize("way", [{}, {"top_k": 3}, {"top_p": 0.6}, {"top_k": 4, "top_p": 0.8}], ids=str)
+def test_the_gradient_of_narrowed_logits_is_that_of_finite_differences(way):
+    logits, temperature = numbers(5, 3, 6).requires_grad_(), 0.7
+    kept = logprobs.narrowed(logits, temperature, **way).isfinite()
+    assert torch.autograd.gradcheck(lambda x: logprobs.narrowed(x, temperature, **way)[kept], logits)
+    (gradient,) = torch.autograd.grad(logprobs.narrowed(logits, temperature, **way)[kept].sum(), logits)
+    torch.testing.assert_close(gradient, kept.double() / temperature)
+    tokens = kept.double().argmax(-1)
+    logps = logprobs.token_logps(logprobs.narrowed(logits, temperature, **way)[None], tokens[None])
+    assert torch.isfinite(torch.autograd.grad(logps.sum(), logits)[0]).all()
+
+
 @pytest.mark.parametrize("rows", [1, 4, 1000])
 def test_from_hidden_states_the_same_numbers_come_in_portions_of_any_size(rows, monkeypatch):
     monkeypatch.setattr(logprobs, "ROWS", rows)
@@ -100,6 +138,11 @@ def test_from_hidden_states_no_tensor_of_all_logits_is_ever_made(monkeypatch):
         (lambda: logprobs.token_logps(torch.zeros(1, 2, 3), torch.zeros(1, 2)), "tokens has dtype torch.float32"),
         (lambda: logprobs.token_logps(torch.zeros(1, 2, 3), torch.zeros(1, 3)), r"tokens has shape \[1, 3\]"),
         (lambda: logprobs.sequence_logps(torch.zeros(1, 2), torch.ones(1, 2)), "mask has dtype torch.float32"),
+        (lambda: logprobs.narrowed(torch.zeros(3), temperature=0), "temperature is 0, expected"),
+        (lambda: logprobs.narrowed(torch.zeros(3), temperature=1, top_k=0), "top_k is 0"),
+        (lambda: logprobs.narrowed(torch.zeros(3), temperature=1, top_k=1.5), "top_k is 1.5"),
+        (lambda: logprobs.narrowed(torch.zeros(3), temperature=1, top_p=0), "top_p is 0, expected"),
+        (lambda: logprobs.narrowed(torch.zeros(3), temperature=1, top_p=1.1), "top_p is 1.1"),
         (
             lambda: logprobs.linear_token_logps(torch.zeros(1, 2, 3), torch.zeros(5, 4), torch.zeros(1, 2).long()),
             r"weight has shape \[5, 4\], expected \[V, H\]",
