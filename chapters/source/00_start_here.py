@@ -78,8 +78,8 @@ assert doctor.main() == 0
 # %% [markdown]
 # **Device.** The chapters run on the CPU. The functions of rlcore run wherever their tensors are, so the same function runs on a GPU when you
 # hand it tensors from there; worlds take a `device`. `doctor.device()` names the best one here. **Models.** Every language model of this
-# course is small enough to be trained on your machine. Opening one from a hub instead, where there is internet, will be an option from
-# chapter 06 on, off by default.
+# course is small enough to be trained on your machine. Chapter 06 shows the one door to a larger one from a hub, where there is internet:
+# `lm.load(name, hub=True)`, off by default.
 
 # %% tags=["nbval-ignore-output"]
 device = doctor.device()
