@@ -746,7 +746,7 @@ assert lengths[0.05] == 13 and lengths[0.06] == 9
 # %% [markdown]
 # ## Clinic: three statements that circulate
 #
-# Each is copied from text to text, and each is wrong. Find the flaw *before* you run the cell with the verdict.
+# Each is copied from text to text, and each is wrong. Find the flaw *before* you read the verdict.
 #
 # **1.** *"If $V$ is right then $V(s_t)=r_t+\gamma V(s_{t+1})$, so any difference measures the error of $V$."*
 #

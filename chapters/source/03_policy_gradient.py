@@ -1084,7 +1084,7 @@ assert 94 < variances["plain"] / squared_length < 95
 # %% [markdown]
 # ## Clinic: three statements that circulate
 #
-# Each is wrong. Find the flaw *before* you run the cell with the verdict.
+# Each is wrong. Find the flaw *before* you read the verdict.
 #
 # **1.** *"With rewards-to-go:* $\hat g=\frac1N\sum_i\big(\sum_t\nabla\log\pi(a_{i,t}\mid s_{i,t})\big)\big(\sum_{t'=t}^{T-1}r_{i,t'}\big)$*."* Which $t$ does the second bracket mean?
 # Read it as the first step, then as the last, in the world of two random steps.

@@ -747,7 +747,7 @@ assert abs(gae(torch.ones(1, 2), torch.full((1, 2), 0.5), torch.tensor([[2.0, 4.
 #
 # ## Clinic: three statements that circulate
 #
-# Each is copied from text to text, and each is wrong. Find the flaw *before* you run the cell with the verdict.
+# Each is copied from text to text, and each is wrong. Find the flaw *before* you read the verdict.
 #
 # **1.** *"Of the first k estimates,* $A^{(1)}+\lambda A^{(2)}+\dots+\lambda^{k-1}A^{(k)}=\delta_t\frac{1-\lambda^k}{1-\lambda}+\gamma\delta_{t+1}\frac{\lambda(1-\lambda^k)}{1-\lambda}+\gamma^2\delta_{t+2}\frac{\lambda^2(1-\lambda^k)}{1-\lambda}+\dots$*"*
 #

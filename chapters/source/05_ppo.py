@@ -1129,7 +1129,7 @@ check.answer(
 # %% [markdown]
 # ## Clinic: four statements that circulate
 #
-# Find the flaw *before* you run the cell with the verdict.
+# Find the flaw *before* you read the verdict.
 #
 # **1.** *"Is the first PPO loss zero? Of course not: it is $-A$, and the advantages are not zero. That is why there is a gradient."* Three arms, each ⅓, four pulls, before any step; $A$ raw,
 # whitened, and of a group of four replies that earned 1, 0, 0, 1 (chapter 11):

@@ -50,7 +50,7 @@ torch.set_printoptions(precision=4, sci_mode=False, linewidth=110)
 # ## Before you run
 #
 # The letters of an untidy office are the training data: of the sentences in them 31 in 100 are rude. A model learns to copy them as well as it can be done. **What share of its own
-# sentences is rude: fewer, because most letters are polite; about 31 in 100; or more?** And: can its loss fall to zero? Write both guesses down.
+# sentences is rude: fewer, because most sentences are not; about 31 in 100; or more?** And: can its loss fall to zero? Write both guesses down.
 
 # %% [markdown]
 # ## The smallest example, by hand
@@ -72,11 +72,11 @@ assert abs(seven["please wait"] - 0.4) < 1e-12 and abs(sum(seven.values()) - 1) 
 # %% [markdown]
 # They sum to 1. A model that only ever answers "which word next?" is a distribution over *whole replies*, and nobody had to list them:
 # $$\pi(y\mid x)=\prod_{t=1}^{T}\pi(y_t\mid x,y_{<t}),\qquad \log\pi(y\mid x)=\sum_{t=1}^{T}\log\pi(y_t\mid x,y_{<t}).$$
-# That is what *autoregressive* means. $x$ is the prompt, $y_{<t}$ the reply so far.
+# That is what *autoregressive* means. $x$ is the prompt, $y_{<t}$ the reply so far, $T$ the number of tokens, EOS included where the model has to say it.
 #
 # ## Prompt → response: one format
 #
-# To a policy over text every task looks alike: a text comes in, a text goes out, somebody judges it. Three tasks of this course:
+# To a policy over text every task looks alike: a text comes in, a text goes out, somebody judges it. Three tasks of this course (in *make a number* the reply tries sums of two listed numbers and says of each whether it is low, high or right, *yes*):
 
 # %% tags=["concept:prompt-response-format"]
 problem = arithmetic.prompt(arithmetic.Problem(14, (13, 11, 2, 12)))
@@ -94,16 +94,17 @@ print("phrase world: you are late | sorry friend | reward", earned)
 
 # %% tags=["concept:prompt-response-format"]
 tokenizer = lm.tokenizer([*office.WORDS, *(word for word in arithmetic.WORDS if word not in office.WORDS)])
-both = lm.encode(tokenizer, *zip(*[(prompt, reply) for prompt, reply, _ in tasks.values()]))
+asked, replied = [prompt for prompt, _, _ in tasks.values()], [reply for _, reply, _ in tasks.values()]
+both = lm.encode(tokenizer, asked, replied)
 print(len(tokenizer), "tokens;", tokenizer.convert_ids_to_tokens(range(6)))
 print("prompts\n", both.prompts.numpy(), "\nreplies\n", both.tokens.numpy())
 
 # %% [markdown]
 # Prompts are padded at the *left* (0 is `<pad>`), so that all replies begin in the same column; replies get EOS (1) and are padded at the right. Two masks say what is real. The tokenizer is a real one,
-# `PreTrainedTokenizerFast` of the *transformers* library, only small: a word is a token. Large models cut rare words into pieces; nothing below changes.
+# `PreTrainedTokenizerFast` of the *transformers* library, only small: a word is a token. Large models cut rare words into pieces; the formulas below stay the same.
 
 # %% tags=["concept:prompt-response-format"]
-print("reply mask\n", both.mask.int().numpy())
+print("prompt mask\n", both.prompt_mask.int().numpy(), "\nreply mask\n", both.mask.int().numpy())
 assert isinstance(tokenizer, PreTrainedTokenizerFast)
 assert both.mask.sum(1).tolist() == [len(reply.split()) + 1 for _, reply, _ in tasks.values()]  # with EOS
 assert lm.read(tokenizer, both) == [(prompt, reply) for prompt, reply, _ in tasks.values()]
@@ -111,7 +112,7 @@ assert lm.read(tokenizer, both) == [(prompt, reply) for prompt, reply, _ in task
 # %% [markdown]
 # ## Attention: a weighted look-up
 #
-# How does the network use the prefix? Each position asks a *query* $q$; each position offers a *key* $k$ and a *value* $v$. Compare the query with all keys, turn the scores into
+# How does the network use the prefix? Every token number picks a learnt vector; three learnt matrices turn that vector into a query, a key and a value. Each position asks a *query* $q$; each position offers a *key* $k$ and a *value* $v$. Compare the query with all keys, turn the scores into
 # weights, take the mean of the values: $\;\mathrm{softmax}(qk^\top/\sqrt d)\,v$. By hand, three tokens, $d=1$: keys $0,\ \log2,\ \log4$, values $10, 20, 40$, a query of 1. The scores become
 # weights $\tfrac17,\tfrac27,\tfrac47$, and the answer is $(10+40+160)/7=30$.
 
@@ -139,8 +140,8 @@ print(weights[0, 0].numpy().round(2))
 assert torch.allclose(answer, scaled_dot_product_attention(q, k, v, is_causal=True), atol=1e-6)
 
 # %% [markdown]
-# Row *t* is a distribution over tokens 0 … t; the first token can only look at itself. A **decoder-only transformer** stacks such layers with small feed-forward networks between them, and ends in one
-# logit per token of the vocabulary. Not written by us: *transformers* has the classes, and `lm.build` calls its Llama with a tiny configuration.
+# Row *t* is a distribution over tokens 0 … t; the first token can only look at itself. A **decoder-only transformer** stacks such layers with small feed-forward networks between them, each *added* to what came in, and ends in one
+# logit per token of the vocabulary. Attention alone hardly knows the order of words: queries and keys are turned by an angle that grows with the position (`rope` below). Not written by us: *transformers* has the classes, and `lm.build` calls its Llama with a tiny configuration.
 
 # %% tags=["concept:autoregressive-language-model"]
 tokenizer = lm.tokenizer(office.WORDS)
@@ -166,7 +167,7 @@ assert (moved[:6] == 0).all() and moved[6] > 0.1
 assert torch.allclose(alone[0], beside[0], atol=1e-5) and not torch.allclose(alone[0], beside[1], atol=1e-2)
 
 # %% [markdown]
-# Only the logits at EOS, which were made *after* reading the changed word, move. A model and its tokenizer live in a folder, in the format everybody reads; half precision costs a little accuracy.
+# Only the logits at EOS, which were made *after* reading the changed word, move. A model and its tokenizer live in a folder, in the format everybody reads. `lm.save` writes two bytes per parameter, *half precision*, so the logits change a little:
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -195,7 +196,7 @@ assert worst < 0.02
 # | name | **token MDP** | **contextual bandit** |
 #
 # The transition adds no luck and no parameters; all that is random is the policy. (That it is *certain* is not why it drops out of the policy gradient: it does so because it does not depend on $\theta$.) On
-# the phrase world both are small enough to solve.
+# the phrase world both are small enough to solve. (The reward here is *sparse*. In chapter 08 every token also pays for leaving the SFT model, and the reward is dense; say which one you mean.)
 
 # %% tags=["concept:token-level-mdp", "concept:contextual-bandit"]
 tree = world.to_mdp()
@@ -213,23 +214,23 @@ assert torch.allclose(best_value, best_reply.values, atol=1e-8)
 # ### One optimum, different noise
 #
 # One reply is drawn, and the gradient of $\log\pi$ of each of its tokens is weighted. The bandit knows one number per prompt: it may subtract $V(x)$. The MDP knows a value at every prefix: it may
-# subtract $V(s_t)$, or use the advantage. All have the same mean. Their variance, summed over all 781 replies:
+# subtract $V(s_t)$, or use the advantage. All have the same mean. You met these variances in chapter 03; now by
+# view. The gradient is in the table of logits, the prompt is fixed, and the variance is exact, over all 781 replies, then averaged over the three prompts:
 
 # %% tags=["concept:contextual-bandit"]
-logits = world.reference_logits()                                      # [P, S, V], in float64
+logits = world.reference_logits()            # [P, S, V]: 3 prompts, 156 prefixes, and here V = 6 tokens; float64
 pi, states, tokens, mask = logits.softmax(-1), world.states, world.tokens, world.mask
-prob, q = world.logps(logits).exp(), world.q_values(logits)            # [P, N], [P, S, V]
+prob, q = world.logps(logits).exp(), world.q_values(logits)            # [P, N]: 781 replies; [P, S, V]
 v = (pi * q).sum(-1)                                                   # [P, S]; v[:, 0] is V(x)
 
 def mean_and_variance(weight):
     """Of the gradient from one reply, whose tokens have weights [P, N, 4]: mean, total variance."""
-    weight = torch.where(mask, weight, 0.0)
-    said = torch.zeros(*prob.shape, phrases.S * phrases.V, dtype=weight.dtype)
-    said.scatter_add_(-1, (states * phrases.V + tokens).expand_as(weight), weight)
-    at = said.unflatten(-1, (phrases.S, phrases.V)).sum(-1, keepdim=True)
-    score = said - (at * pi[:, None]).flatten(-2)                      # [P, N, S·V]
-    mean = (prob[..., None] * score).sum(1)
-    return mean, ((prob[..., None] * score**2).sum((1, 2)) - (mean**2).sum(-1)).mean()
+    score = torch.eye(phrases.V, dtype=pi.dtype)[tokens] - pi[:, states]                 # [P, N, 4, V]
+    each = torch.where(mask, weight, 0.0)[..., None] * score
+    mean = torch.zeros_like(pi)                                                          # [P, S, V]
+    mean.index_add_(1, states.flatten(), (prob[..., None, None] * each).flatten(1, 2))
+    squared = (prob * each.square().sum((-1, -2))).sum(1)       # no reply meets a prefix twice
+    return mean, (squared - mean.square().sum((-1, -2))).mean()
 
 # %% tags=["concept:contextual-bandit"]
 reward = world.reward[..., None].expand(-1, -1, 4)
@@ -243,7 +244,8 @@ spread = [variance.item() for _, variance in found.values()]
 assert spread == sorted(spread, reverse=True) and spread[-1] < 0.35 * spread[1]
 
 # %% [markdown]
-# Same mean, a third of the variance. That is what a critic buys (chapter 08), and what a method without one must buy with more replies per prompt (chapter 11).
+# Same mean; the advantage has a third of the variance of the best bandit estimate. That is what an *exact* critic buys; a learned one is noisier and may be biased (chapters 04 and 08). A method without one pays with more replies per
+# prompt (chapter 11).
 #
 # ### Who earned it? Credit assignment
 #
@@ -294,8 +296,8 @@ def token_logps(logits, tokens):
 # ### Use it: tokens, replies, batches
 
 # %% tags=["concept:autoregressive-language-model"]
-letters = ["please wait .", "i am so sorry about your bike . we will send a new bike today .", "go away !"]
-some = lm.encode(tokenizer, [prompt] * 3, letters)
+texts = ["please wait .", "i am so sorry about your bike . we will send a new bike today .", "go away !"]
+some = lm.encode(tokenizer, [prompt] * 3, texts)
 with torch.no_grad():
     logps = token_logps(lm.logits(fresh, some), some.tokens)           # [B, T]
 whole = logprobs.sequence_logps(logps, some.mask)                      # [B]
@@ -304,10 +306,10 @@ for (_, reply), row, real, total in zip(lm.read(tokenizer, some), logps, some.ma
     assert abs(sum(row[real].tolist()) - total) < 1e-3
 
 # %% [markdown]
-# The log-probability of a reply is the *sum* over its tokens, so long replies are less likely than short ones. A network that knows
-# nothing spends a little more than $\log V=4.3$ nats on each.
+# The log-probability of a reply is the *sum* over its tokens, and every further token can only lower it: a long reply usually has a lower one than a short one. (Not always: *please wait* had 0.4 above,
+# *please* alone 0.05, because there EOS is unlikely.) A network that knows nothing spends a little more than $\log V=4.3$ nats on each token.
 #
-# And a *mean* needs a denominator. Behind a row's end stands padding, for which the network also says something. It must not count, neither in the sum nor in the number you divide by:
+# A *mean* needs a denominator. Behind a row's end stands padding, for which the network also says something. It must not count, neither in the sum nor in the number you divide by:
 
 # %% tags=["concept:supervised-fine-tuning"]
 right = masked.mean_over_tokens(-logps, some.mask)
@@ -316,12 +318,12 @@ print(f"mean over real tokens {right:.3f}; over all columns {-logps.mean():.3f};
 assert abs(right + whole.sum() / some.mask.sum()) < 1e-5 and (-logps * some.mask).mean() < 0.9 * right
 
 # %% [markdown]
-# The three denominators of `rlcore.masked` (all tokens, each reply by its own length, a constant) matter again in chapter 11. For likelihood it is the first.
+# (Over all columns looks harmless only because an untrained network is as lost about padding as about words.) The three denominators of `rlcore.masked` (all tokens, each reply by its own length, a constant) matter again in chapter 11. For likelihood it is the first.
 #
 # ## Sampling: temperature, top-k, top-p
 #
-# $$\pi_T(v)\propto e^{z_v/T}.$$
-# Three tokens with probabilities 0.5, 0.3, 0.2. At $T=½$ every probability is squared and then normalised: 0.25, 0.09, 0.04 over 0.38. At T → 0 only the likeliest is left, at T → ∞ all are equal. **Top-k** keeps the
+# $$\pi_\tau(a)\propto e^{z_a/\tau},\qquad z_a\text{ the logit of token }a,\quad\tau\text{ the temperature.}$$
+# Three tokens with probabilities 0.5, 0.3, 0.2. At $\tau=½$ every probability is squared and then normalised: 0.25, 0.09, 0.04 over 0.38. At τ → 0 only the likeliest is left, at τ → ∞ all are equal. **Top-k** keeps the
 # k likeliest. **Top-p** keeps the likeliest that *together reach* p: here, for p = 0.6, the first two, because one alone has not reached it.
 #
 # ### Write it: `narrowed`
@@ -359,7 +361,7 @@ def narrowed(logits, temperature, top_k=None, top_p=1.0):
 
 # %%
 three = torch.tensor([0.5, 0.3, 0.2]).log()
-ways = {"T = 1": {}, "T = ½": {"temperature": 0.5}, "top-k 2": {"top_k": 2}, "top-p 0.6": {"top_p": 0.6}}
+ways = {"τ = 1": {}, "τ = ½": {"temperature": 0.5}, "top-k 2": {"top_k": 2}, "top-p 0.6": {"top_p": 0.6}}
 for name, way in ways.items():
     print(f"{name:9}", narrowed(three, **{"temperature": 1.0} | way).softmax(-1).numpy().round(3))
 squared = narrowed(three, 0.5).softmax(-1)
@@ -384,7 +386,7 @@ assert torch.allclose(again[drawn.mask], drawn.logps[drawn.mask], atol=1e-5)
 
 # %% [markdown]
 # Word salad, as it should be. And a trap: the same tokens have two log-probabilities. Whoever draws with a temperature and trains as if they had not compares two different policies. In this course
-# replies that are learnt from are drawn at T = 1.
+# replies that are learnt from are drawn at τ = 1.
 
 # %% [markdown]
 # ## Explorer: temperature and top-k
@@ -395,12 +397,12 @@ assert torch.allclose(again[drawn.mask], drawn.logps[drawn.mask], atol=1e-5)
 explore(sampling.draw, **sampling.controls())
 
 # %% [markdown]
-# **Try it.** Set the temperature to 0.2, then to 3: what becomes of the samples? Set it to 1 and top-k to 1: how many different samples are left? With the reply so far *i am so sorry about your*, T = 1 and
+# **Try it.** Set the temperature to 0.2, then to 3: what becomes of the samples? Set it to 1 and top-k to 1: how many different samples are left? With the reply so far *i am so sorry about your*, τ = 1 and
 # all tokens: how often is the *wrong* thing named, and which temperatures make that rarer, or more frequent?
 #
 # <details><summary>What you should see</summary>
 #
-# Cold samples are short, safe and alike; at 3 they are word salad, because every token of the vocabulary gets a share of what the model had kept for a few. With top-k 1 all five are the same reply. At T = 1 the right thing comes
+# Cold samples are short, safe and alike; at 3 they are word salad, because every token of the vocabulary gets a share of what the model had kept for a few. With top-k 1 all five are the same reply. At τ = 1 the right thing comes
 # in about 85 of 100 replies, because the office named the wrong one in 15; at 0.2 it comes practically always, at 3 in one of five. A temperature below 1 hides what the data did wrong. It does not know that it was wrong.
 # </details>
 
@@ -420,9 +422,9 @@ assert len(set(sampling.speak(sampling.PROMPTS[0], sampling.NOTHING, 1.0, 1).sai
 #
 # Demonstrations are prompts with replies that somebody wrote. **SFT** raises their log-probability, token by token:
 # $$\mathcal L(\theta)=-\frac{\sum_{b,t}m_{bt}\,\log\pi_\theta(y_{bt}\mid x_b,y_{b,<t})}{\sum_{b,t}m_{bt}} .$$
-# It is maximum likelihood, also called cross-entropy. In the mean over the data, per reply, it is
+# ($m_{bt}$ is the reply mask: 1 for a real token, 0 for padding.) It is maximum likelihood, also called cross-entropy. In the mean over the data, per reply, it is
 # $$\mathbb E[-\log\pi_\theta(y\mid x)]=H(\text{data})+\mathrm{KL}(\text{data}\Vert\pi_\theta)\;\ge\;H(\text{data}),$$
-# so the loss has a floor, the **entropy** of the data, and reaches it only when the model *is* the data's distribution. For real text nobody knows the floor. Here the office follows rules, so every letter's
+# so the loss has a floor, the **entropy** $H$ of the replies given their prompt, and reaches it only when the model *is* the data's distribution. For real text nobody knows the floor. Here the office follows rules, so every letter's
 # probability is known:
 
 # %% tags=["concept:supervised-fine-tuning"]
@@ -499,7 +501,7 @@ plots.show(plots.caption(fig, f"Loss per reply on fresh letters, three seeds: fr
     f"{max(gap for gap, _ in excess):.2f} nats above it."))
 
 # %% [markdown]
-# So the loss does *not* go to zero: seven nats a reply is what the office's own whims are worth. The same prompts, before and after:
+# Single batches lie below the line: 64 letters can be easier than the average. The mean does not. So the loss does *not* go to zero: seven nats a reply is what the office's own whims are worth. The same prompts, before and after:
 
 # %% tags=["concept:supervised-fine-tuning", "nbval-ignore-output"]
 asked = lm.encode_prompts(tokenizer, office.PROMPTS[1:24:5])
@@ -536,10 +538,11 @@ print(f"rude in the data {in_data:.0%}; within 3 points of it in all three model
 assert all(abs(share - in_data) < 0.03 for share in shares)
 
 # %% [markdown]
-# **31 % in, 31 % out.** The loss asks for the same distribution and is content with nothing else; that most letters are polite does not make the rest a mistake. Now somebody *judges* the replies. The
+# **31 % in, 32 or 33 % out:** within 3 points on every seed, and by no means fewer. The loss asks for the same distribution and is content with nothing else; that most sentences are not rude does not make the rest a mistake. Now somebody *judges* the replies. The
 # office has a hidden, exact taste: `office.gold`.
 
 # %% tags=["concept:limits-of-sft", "nbval-ignore-output"]
+print("rude in the models:", ", ".join(f"{share:.1%}" for share in shares))
 gold = torch.stack([desk.gold(tokenizer, replies) for replies in written])            # [3, 2400]
 of_data = desk.gold(tokenizer, held_out)
 best_of = gold.view(SEEDS, 100, 24)[:, :96].view(SEEDS, 6, 16, 24).amax(2).mean((1, 2))
@@ -553,24 +556,24 @@ assert (gold.mean(1) - of_data.mean()).abs().max() < 0.25                       
 assert best_of.min() > gold.mean(1).max() + 1.5                                     # and far better at times
 
 # %% [markdown]
-# On average the model is as good as its data. But it *can* write far better replies: among sixteen of its own there is nearly always a good one. It has no reason to prefer them. Demonstrations say "this is
+# On average the model is as good as its data. But it *can* write far better replies: the best of sixteen of its own is worth 1.8 on average. It has no reason to prefer them. Demonstrations say "this is
 # what one says"; a **reward** says "this is better than that", also about replies that nobody has demonstrated.
 #
 # | stage | learns from | loss or objective | adds | cannot |
 # |---|---|---|---|---|
-# | pretraining | any text | −log π of *every* token | words, grammar, facts | knows no task, answers a question with a question |
+# | pretraining | any text | −log π of *every* token | words, grammar, facts | do a task: answers a question with a question |
 # | SFT | prompts with replies | −log π of the *reply's* tokens | the format, the manner | tell good demonstrations from bad ones |
 # | RL | prompts with a judge | expected reward, near the SFT model | prefers what is judged better, tries what was not shown | be better than its judge (chapter 08) |
 #
-# ### The same with a large model
+# ### The same with a larger model
 #
-# `lm.load` takes any folder with a causal language model of *transformers*, and, only if you say so, a name on the Hugging Face hub. Nothing in this course does. With internet and some gigabytes you would write
+# `lm.load` takes any folder with a causal language model of *transformers*, and, only if you say so, a name on the Hugging Face hub. No chapter downloads anything. With internet and 0.3 GB you would write
 #
 # ```python
 # model, tokenizer = lm.load("HuggingFaceTB/SmolLM2-135M", hub=True)
 # ```
 #
-# and everything above that begins with `lm.`, `logprobs.` or `sft.` works on it, slowly. Without `hub=True` a name is refused:
+# and everything above that begins with `lm.`, `logprobs.` or `sft.` works on it, slowly. One thing to mind: its tokens carry their blank in front, so give replies as `" please wait"`. Without `hub=True` a name is refused:
 
 # %%
 try:
@@ -617,11 +620,11 @@ for name, (found_tokens, seconds) in times.items():
     print(f"{name:10} {len(found_tokens) / seconds:7.0f} replies a second")
 
 # %% [markdown]
-# The same tokens, several times as fast, and the gap grows with the length: reading anew costs $T^2$.
+# The same tokens, several times as fast. Without the cache a reply of $T$ tokens makes the network read about $T^2/2$ tokens beyond the prompt, with it $T$: so the gap should grow with the length.
 #
 # ### Log-probabilities that never hold all logits
 #
-# In training the largest tensor is not the network: it is the logits, [B, T, V]. With 128,000 tokens in the vocabulary and 8 replies of 1,000 words they take 4 GB, and several copies of them are alive in
+# In training the largest tensor is often no weight but the logits, [B, T, V]. With 128,000 tokens in the vocabulary and 8 replies of 1,000 tokens they take 4 GB in float32, and several copies of them are alive in
 # the backward pass. But only *one number per token* is wanted. So go through the tokens in portions, and make the portion's logits again when the gradient needs them. To count bytes, watch every
 # tensor from birth to death:
 
@@ -687,11 +690,11 @@ with torch.no_grad():
     meant = lm.logits(policies[0], short)[0, 0].softmax(-1)
 off = (said - meant).abs().sum() / 2
 print("the shorter row ends in", tokenizer.convert_ids_to_tokens(wrong_side["input_ids"][0, -2:].tolist()))
-print(f"what would be drawn is wrong: {bool(off > 0.2)}")
+print(f"more than a fifth of the next token's probability is in the wrong place: {bool(off > 0.2)}")
 assert off > 0.2                                     # total variation distance
 
 # %% [markdown]
-# No error, no warning: only worse replies for all prompts but the longest.
+# No error, and called like this no warning (`generate` of *transformers* gives one): every prompt but the longest is answered as if padding were its last word.
 #
 # ### Cut off is not ended
 #
@@ -767,7 +770,7 @@ assert abs(narrowed(four, 1.0, top_p=0.9).softmax(-1)[1] - 0.3 / 0.95) < 1e-6
 # %% [markdown]
 # ## Clinic: find the bug
 #
-# Four lines from code and texts that circulate. Find the flaw *before* you run the cell with the verdict.
+# Four lines from code and texts that circulate. Find the flaw *before* you read the verdict.
 #
 # **1.** *`loss = cross_entropy(model(text).logits, text)`: "the model's logits against the tokens".* Train a fresh model so, for 60 steps:
 
@@ -807,8 +810,8 @@ for _, reply in lm.read(tokenizer, babble)[:3]:
     print(reply)
 
 # %% [markdown]
-# **Verdict.** The logits *at* a word were made after reading it. Without the shift the model learns to say the word it has just seen, which is easy. **A loss below the entropy of the data is no triumph: it is a
-# bug.** With real text you do not know the floor, so look at samples: a parrot repeats itself.
+# **Verdict.** The logits *at* a word were made after reading it. Without the shift the model learns to say the word it has just seen, which is easy. **A loss on fresh data that lies below their entropy by more than
+# the noise is no triumph: it is a bug.** (On texts seen before it can also be memory.) With real text you do not know the floor, so look at samples: a parrot repeats itself.
 #
 # **2.** *"Take the loss over the whole text; the prompt's tokens do no harm."* Train twice, once with the prompt's tokens in the mean:
 
@@ -821,7 +824,7 @@ def text_loss(model, letters):
 def reply_only(model, letters):
     return masked.mean_over_tokens(-lm.logps(model, letters), letters.mask)
 
-# %% tags=["concept:supervised-fine-tuning"]
+# %% tags=["concept:supervised-fine-tuning", "nbval-ignore-output"]
 rows = {}
 for name, loss_of in (("reply only", reply_only), ("whole text", text_loss)):
     model, last = tuned(loss_of)
@@ -830,7 +833,7 @@ for name, loss_of in (("reply only", reply_only), ("whole text", text_loss)):
         asking = -token_logps(raw[:, :start - 1], text[:, 1:start]).sum(1).mean().item()
         rows[name] = last, sft.evaluate(model, held_out.rows(slice(500)))[1], asking
     of_reply = rows[name][1]
-    print(f"{name}: reported {last:.1f} a token; prompt {asking:.0f} nats, reply {of_reply:.0f} nats")
+    print(f"{name}: reported {last:.1f} a token; prompt {asking:.0f} nats, reply {of_reply:.1f} nats")
 print(f"entropy of the prompts: log 24 = {math.log(24):.1f} nats")
 
 # %% tags=["concept:supervised-fine-tuning"]
@@ -840,25 +843,25 @@ assert rows["whole text"][0] < rows["reply only"][0]                            
 assert rows["whole text"][1] > rows["reply only"][1] - 0.1                            # is not
 
 # %% [markdown]
-# **Verdict.** Counted in, the prompt is learnt *instead*: the model can now write customers' complaints, which nobody asked for. The reported loss is lower, because prompts are easy, and the replies are no
-# better. Compare losses only over the same tokens. (Pretraining counts everything, on purpose: there is no prompt.)
+# **Verdict.** Counted in, the prompt is learnt *as well*: the model can now write customers' complaints, which nobody asked for. The reported loss is lower, because prompts are easy; the replies are no better, rather
+# a little worse. Compare losses only over the same tokens. (Pretraining counts everything, on purpose: there is no prompt.)
 #
 # **3.** *`loss = (losses * mask).mean()`: "padding is zeroed, so it does not count".* The same 64 letters, padded to 30, 60, 120 columns:
 
 # %% tags=["concept:supervised-fine-tuning"]
-letters = held_out.rows(slice(64))
+batch = held_out.rows(slice(64))
 with torch.no_grad():
-    losses = -lm.logps(policies[0], letters)
+    losses = -lm.logps(policies[0], batch)
 for width in (30, 60, 120):
     wide = torch.nn.functional.pad(losses, (0, width - losses.shape[1]))
-    real = torch.nn.functional.pad(letters.mask, (0, width - losses.shape[1]))
+    real = torch.nn.functional.pad(batch.mask, (0, width - losses.shape[1]))
     zeroed, right = (wide * real).mean().item(), masked.mean_over_tokens(wide, real).item()
     print(f"{width:3} columns: the zeroed mean is {zeroed / right:.2f} of the mean over real tokens")
-    assert abs(right - masked.mean_over_tokens(losses, letters.mask)) < 1e-5
+    assert abs(right - masked.mean_over_tokens(losses, batch.mask)) < 1e-5
     assert abs(zeroed - right * real.sum().item() / real.numel()) < 1e-5
 
 # %% [markdown]
-# **Verdict.** Twice the padding, half the loss, half the gradient, for the same letters. `mean` divides by all columns, so the step depends on how long the *longest* reply of the batch is. Divide by the
+# **Verdict.** Twice the columns, half the loss, half the gradient, for the same letters. `mean` divides by all entries, so the loss depends on how long the *longest* reply of the batch is. Divide by the
 # mask's sum. (And a NaN behind the mask survives `* mask`.)
 #
 # **4.** *"State: the dialogue. Action: all the answers the model can give. With each next token … γ = 0.9 keeps the return finite."* Which reply is best when someone arrives?
@@ -875,7 +878,7 @@ for gamma in (1.0, 0.9, 0.7):
 assert world.responses[best] == "hello"
 
 # %% [markdown]
-# **Verdict.** Two models in one sentence. If the action is the whole answer, there is no next token and no discount. If it is a token, γ < 1 pays *less for longer* replies: at 0.7 the best one is *hello*, because *hello
+# **Verdict.** Two models in one sentence. If the action is the whole answer, there is no next token and no discount. If it is a token, γ < 1 pays *less for longer* good replies (and makes bad ones cheaper the longer they are): at 0.7 the best one is *hello*, because *hello
 # friend* comes a token later. Replies end anyhow, so returns are finite without it. Choose one view and say which; with tokens, γ = 1.
 #
 # ## Summary
@@ -887,7 +890,7 @@ assert world.responses[best] == "hello"
 # | $s_t=(x,y_{<t})$ | state of the token MDP | `worlds.phrases` | [token MDP](#The-token-MDP) |
 # | $\log\pi(y_t\mid x,y_{<t})$ | of a token | `logprobs.token_logps` | [log-probability](#The-log-probability-of-a-reply) |
 # | $\log\pi(y\mid x)$ | of a reply: their sum | `logprobs.sequence_logps` | [log-probability](#The-log-probability-of-a-reply) |
-# | $T$, k, p | what is really drawn from | `logprobs.narrowed`, `lm.sample` | [sampling](#Sampling:-temperature,-top-k,-top-p) |
+# | $\tau$, k, p | what is really drawn from | `logprobs.narrowed`, `lm.sample` | [sampling](#Sampling:-temperature,-top-k,-top-p) |
 # | $H+\mathrm{KL}$ | the SFT loss, and its floor | `loops.sft` | [SFT](#Supervised-fine-tuning) |
 # | same name, less memory | never all logits | `logprobs.linear_token_logps` | [fast](#Fast:-reading-once,-and-not-writing-down) |
 #
@@ -923,7 +926,7 @@ check.quiz(
 #
 # - Raffel et al. 2019 (T5, [1910.10683](https://arxiv.org/abs/1910.10683)) and Brown et al. 2020 (GPT-3, 2005.14165): every task as text in, text out.
 # - Vaswani et al. 2017, *Attention is all you need* ([1706.03762](https://arxiv.org/abs/1706.03762)), section 3.2.
-# - Ramamurthy et al. 2022 (2210.01241) and Rafailov et al. 2024 (2404.12358): the token MDP. Ziegler et al. 2019 (1909.08593): the bandit. Arjona-Medina et al. 2018 (1806.07857): late rewards.
+# - Ramamurthy et al. 2022 (2210.01241) and Rafailov et al. 2024 (2404.12358): the token MDP. Ouyang et al. 2022 (2203.02155), section 3.5: the bandit; Ziegler et al. 2019 (1909.08593): a reward per reply. Arjona-Medina et al. 2018 (1806.07857): late rewards.
 # - Ouyang et al. 2022, *InstructGPT* ([2203.02155](https://arxiv.org/abs/2203.02155)): SFT, and what comes after it.
 # - Fan et al. 2018 (1805.04833): top-k; Holtzman et al. 2020 (1904.09751): top-p.
 # - Hsu et al. 2024, *Liger kernel* (2410.10989): log-probabilities without all logits.

@@ -30,6 +30,7 @@ import csv
 import math
 
 import torch
+from IPython.display import clear_output
 from tqdm.auto import tqdm
 
 from rlcore import check, lm, preferences
@@ -45,7 +46,7 @@ torch.set_printoptions(precision=4, sci_mode=False, linewidth=110)
 # ## Before you run
 #
 # Annotators compare replies, 1,200 times in all. One label in five is then turned round by accident, evenly. You fit scores to all of them. **Compared with the truth, will the gaps between
-# the scores be too small, too large, or right on average but noisier? And do ten times as many labels cure it?** Write both guesses down.
+# the scores be too small, too large, or right on average but noisier? And do labels without end cure it?** Write both guesses down.
 
 # %% [markdown]
 # ## The smallest example, by hand
@@ -98,7 +99,7 @@ assert strangers < same_person - 0.05 and same_person < compared - 0.02
 # Give every reply $y$ a **strength** $\lambda_y$, a number with the reply as its *subscript*, and say
 # $$P(y_1\succ y_2)=\frac{e^{\lambda_{y_1}}}{e^{\lambda_{y_1}}+e^{\lambda_{y_2}}}=\sigma(\lambda_{y_1}-\lambda_{y_2}).$$
 # (One also reads $e^{\lambda y_1}/(e^{\lambda y_1}+e^{\lambda y_2})$, one $\lambda$ times the reply. But a reply is no number, and there are as many strengths as replies.) For a reward model
-# the strength is the score: $\lambda_y=r_\phi(x,y)$.
+# with weights $\phi$ the strength is the score: $\lambda_y=r_\phi(x,y)$.
 #
 # ### Write it: `bradley_terry`
 #
@@ -213,7 +214,7 @@ assert abs(coverage - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 600)
 # %% [markdown]
 # ### When no fit exists
 #
-# A reply that never lost has no largest likely strength: any higher one explains the wins better still. The same holds for any *group* that never lost to the rest. A finite fit exists exactly when the
+# A reply that never lost has no most likely strength: any higher one explains the wins better still. The same holds for any *group* that never lost to the rest. A finite fit exists exactly when the
 # graph "has beaten" is **strongly connected**: from every reply a path of wins leads to every other (Ford 1957).
 
 # %% tags=["concept:bradley-terry"]
@@ -241,8 +242,8 @@ explore(strengths.draw, **strengths.controls())
 #
 # <details><summary>What you should see</summary>
 #
-# With a fifth of the labels turned, none holds it, and more labels only make the intervals narrower around the wrong numbers. This answers the guess from the beginning: turned labels pull all gaps **towards 0**. With a share $f$ turned, no pair is won
-# more often than $1-f$. Without turned labels 5 comparisons give wide intervals that hold the truth, 500 narrow ones that do, too. With one strong reply and few comparisons it never loses: no finite fit.
+# With a fifth of the labels turned, none holds it, and more labels only make the intervals narrower around the wrong numbers. This answers the guess from the beginning: turned labels pull all gaps **towards 0**. With a share $f$ turned, no pair's chance of a win is above
+# $1-f$. Without turned labels 5 comparisons give wide intervals that hold the truth, 500 narrow ones that do, too. With one strong reply and few comparisons it never loses: no finite fit.
 # </details>
 
 # %% tags=["concept:bradley-terry"]
@@ -274,7 +275,7 @@ for weights in ([0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]):
     print(dict(zip(aims, weights)), "→", answers[total.argmax()])
 
 # %% [markdown]
-# Anthropic asked two groups of people two questions, *which is more helpful?* and *which is more harmful?*, kept the answers as two data sets, and trained one preference model on both (Bai et al. 2022, models of 13 million to 52 billion parameters). What does one score learn from two
+# Anthropic had people compare replies in two separate collections, *which is more helpful?* and *which is more harmful?*, and trained one score on both (Bai et al. 2022, models of 13 million to 52 billion parameters; they call this reward model a "preference model"). What does one score learn from two
 # questions that disagree? Fit each set and the mixture. (The second set asks for the more *harmful* reply; here its labels are turned already.)
 
 # %% tags=["concept:hh-rlhf"]
@@ -336,7 +337,7 @@ print(f"scores {by_score:.0%}, the best order of all {best:.0%}, preference mode
 assert by_pair == 1.0 and by_score <= best < 0.67
 
 # %% [markdown]
-# Why then does nearly everybody train scores? A policy needs *one number* per reply to climb; K replies cost K passes instead of K(K−1); and people's circles are mostly noise. Chapter 13 takes preference models up, where circles are real.
+# Why then does nearly everybody train scores? A policy needs *one number* per reply to climb; K replies cost K passes instead of K(K−1); and a circle in few labels may be noise. Chapter 13 takes preference models up, where circles are real.
 #
 # ## K answers at once: Plackett–Luce
 #
@@ -392,6 +393,8 @@ print(f"listwise {listwise.item():.4f}   pairwise {pairwise.item():.4f}   pointw
 assert abs(listwise.item() - 1.565878) < 1e-5 and abs(pairwise.item() - 0.615399) < 1e-5
 
 # %% [markdown]
+# The sizes cannot be compared: the listwise loss is for the whole ranking (guessing costs log 6 = 1.79), the other two are means over three pairs and three replies (guessing costs log 2 = 0.69).
+#
 # ### Three kinds of feedback from one annotator
 #
 # What is a label worth? Give the *same* annotator replies of the support desk and export thumbs, pairs, or rankings of four. The annotator follows the hidden reward, with noise: thumbs up with chance $\sigma(\text{gold})$, pairs by
@@ -453,7 +456,7 @@ read, ways = [80, 160, 320, 640, 1280], ("thumbs", "thumbs of many", "pairs", "r
 found = torch.tensor([[four_ways(count, seed) for seed in range(12)] for count in read]).mean(1)
 for count, row in zip(read, found.tolist()):
     print(f"{count:5} replies read:", "   ".join(f"{way} {share:.2f}" for way, share in zip(ways, row)))
-assert (found[:, 3] > found[:, 1:3].amax(1)).all() and (found[:, 0] > found[:, 1]).all()
+assert (found[:, 3] > found[:, :3].amax(1)).all() and (found[:, 0] > found[:, 1]).all()
 assert (found[:, 0] - found[:, 2]).abs().max() < 0.05
 
 # %% [markdown]
@@ -484,8 +487,8 @@ policy, tokenizer = lm.shipped("replies_sft")
 judge = lm.scalar(policy, seed=0)
 print(type(judge).__name__, "head", tuple(judge.score.weight.shape))
 one = lm.encode(tokenizer, [office.PROMPTS[0]], ["hello ! please wait ."])
-print("after each token", lm.values(judge, one)[0].detach().numpy().round(3),
-      "\nscore           ", lm.scores(judge, one).detach().numpy().round(3))
+print("after the prompt, each token and EOS", lm.values(judge, one)[0].detach().numpy().round(3),
+      "\nscore                                ", lm.scores(judge, one).detach().numpy().round(3))
 assert lm.scores(judge, one)[0] == lm.values(judge, one)[0, -1]
 
 # %% [markdown]
@@ -502,7 +505,7 @@ for k in range(3):
         print(f"   {'+' if place == labels[k, 0] else '-'} {two[place][1]}   ({pool.golds[k, place]:+.1f})")
 
 # %% [markdown]
-# `+` was taken. In brackets the hidden reward: now and then the worse reply wins. Annotators follow Bradley–Terry, so near ties are a toss. A second reward model learns from annotators who also *like long replies*; it waits for "What breaks".
+# `+` was taken. In brackets the hidden reward. Over all pairs the worse reply wins in about one of five, because annotators follow Bradley–Terry and near ties are a toss. A second reward model learns from annotators who also *like long replies*; it waits for "What breaks".
 
 # %% tags=["nbval-ignore-output", "concept:reward-model"]
 def trained(ranking, desc):
@@ -518,6 +521,7 @@ taste = {"temperature": 1.0, "flip_rate": 0.0, "length_bias": 0.15}          # n
 liking = desk.rank(pool.golds, pool.replies, torch.Generator().manual_seed(7), **taste)
 judge, losses = trained(labels, "reward model")
 long_judge, _ = trained(liking, "likes long replies")
+clear_output()                                       # of the progress bars
 print(f"loss {losses[0]:.2f} → {sum(losses[-10:]) / 10:.2f} nats")
 
 # %% [markdown]
@@ -539,7 +543,7 @@ print("in the hidden order, more than 0.88:", on_gold > 0.88)
 assert on_gold > 0.88 and on_labels < ceiling + 0.02 and on_labels < on_gold - 0.08
 
 # %% [markdown]
-# The reward model is right in more than nine pairs of ten, and yet agrees with fewer than eight labels of ten. The labels are the trouble: the hidden reward itself agrees no more often. **A reward model that is better than its labels looks no better than they are.**
+# The reward model is right in about nine pairs of ten, and yet agrees with fewer than eight labels of ten. The labels are the trouble: the hidden reward itself agrees hardly more often. **A reward model that is better than its labels looks no better than they are.**
 #
 # ### All pairs of a ranking, in one batch element
 #
@@ -593,7 +597,7 @@ plots.show(plots.caption(fig, "Held-out loss after one to five passes: all pairs
 #
 # ## How much data, how large a model?
 #
-# Bai et al. (2022) found that the accuracy of preference models grows roughly with the *logarithm* of the data and of the number of parameters. Pairs first: a judge that begins as the fine-tuned model, 125 to 4,000 pairs, three seeds.
+# Bai et al. (2022) found that the accuracy of their reward models grows roughly with the *logarithm* of the data and of the number of parameters. Pairs first: a judge that begins as the fine-tuned model, 125 to 4,000 pairs, two passes each, three seeds.
 
 # %% tags=["concept:reward-model-scaling", "concept:reward-model-accuracy"]
 (counts, by_pairs), (widths, by_width) = curve("pairs", "pairs", "gold"), curve("width", "hidden", "gold")
@@ -603,7 +607,7 @@ for count, row in zip(counts.tolist(), by_pairs):
     line = start + slope * math.log2(count)
     print(f"{count:5.0f} pairs: {row.min():.3f} on the worst seed, mean {row.mean():.3f}; line {line:.3f}")
 print(f"slope {slope:.3f} for each doubling")
-assert by_pairs[-1].min() > 0.88 and by_pairs[-2].min() > 0.88 and 0.02 < slope < 0.07
+assert by_pairs[-1].min() > 0.9 and by_pairs[-2].min() > 0.88 and 0.01 < slope < 0.03
 
 # %% tags=["concept:reward-model-scaling"]
 fig, axes = plots.figure(height=2.8, ncols=2, sharey=True)
@@ -627,23 +631,29 @@ means = by_width.mean(1)
 assert by_width[1:].min() > by_width[0].max() and means[1:].max() - means[1:].min() < 0.03
 
 # %% [markdown]
-# **Data**: about four points for each doubling, and the curve flattens where 1 comes near. With few pairs and many passes the judge learns them by heart: its held-out *loss* is worse than that of a coin.
-# **Size**: from 4 to 8 it helps much, beyond that not at all. The world has sixteen sentences; "log-linear" describes a stretch of a curve, not a law. The worst of three seeds is above 0.92 with 4,000 pairs.
+# **Data**: about two points for each doubling, and the curve flattens where 1 comes near. **Size**: from 4 to 8 it helps much, beyond that not at all. The world has sixteen sentences; "log-linear" describes a stretch
+# of a curve, not a law.
+#
+# Passes are not data. The smallest set once more, passed over 32 times instead of twice:
 
 # %% tags=["concept:reward-model-scaling"]
-_, losses = curve("pairs", "pairs", "loss")
-for count, loss in zip(counts.int().tolist(), losses.mean(1)):
-    print(f"{count:5} pairs: held-out loss {loss:.2f} nats; a coin 0.69")
-assert losses[0].min() > 1.0 and losses[-1].max() < 0.52
+for sweep in ("pairs", "passes"):
+    gold, loss = (curve(sweep, "pairs", y)[1][0] for y in ("gold", "loss"))
+    passes = int(curve(sweep, "epoch", "gold")[0][0])
+    print(f"125 pairs, {passes:2} passes: hidden order {gold.mean():.3f}, held-out loss {loss.mean():.2f} nats")
+assert loss.min() > 0.9 and gold.max() < by_pairs[0].min()
 
 # %% [markdown]
+# It has learnt them by heart: the order is worse, and the held-out loss is worse than a coin's 0.69.
+#
 # Trust a table that you did not make? Run one of its points again, 1,000 pairs, on new pairs. It should lie where the three seeds lie, give or take three points: the luck of 1,000 held-out pairs and of a fourth seed.
 
 # %% tags=["nbval-ignore-output", "concept:reward-model-scaling"]
 again = lm.scalar(policy, seed=7)
-run = judge_curves.fit(again, pool, pairs=1000, flip_rate=0.0, lr=judge_curves.LR["sft"])
-for _ in tqdm(run, total=64, desc="1,000 pairs", leave=False):
+run = judge_curves.fit(again, pool, pairs=1000, flip_rate=0.0, **judge_curves.HOW["sft"])
+for _ in tqdm(run, total=126, desc="1,000 pairs", leave=False):
     pass
+clear_output()
 fresh = judge_curves.quality(again, pool, flip_rate=0.0)["gold"]
 thousand = by_pairs[counts.tolist().index(1000)]
 print(f"again {fresh:.3f}; the table's three seeds {[round(x, 3) for x in thousand.tolist()]}")
@@ -666,7 +676,8 @@ assert by_rate[0].min() > 0.9 and by_rate[2].min() > 0.85 and 0.75 < by_rate[-1]
 assert (by_rate.mean(1).diff() < 0).all() and (on_noisy.mean(1).diff() < -0.03).all()
 
 # %% [markdown]
-# Noise costs the *order* little and the *measured* accuracy much: with 40 % turned round the judge agrees with 55 of 100 labels, and is right about 81 pairs of 100. Even noise averages out, as in the explorer: it shrinks gaps, and the order stays. Noise that is *not* even, a shared taste, does not (see below).
+# Noise costs the *order* less than the *measured* accuracy, which falls to little more than a coin's. As in the explorer, even noise shrinks the gaps and keeps the order of the limit: more labels mend the order, not the gaps. Noise that is *not* even, a shared taste,
+# changes the order itself (see below).
 #
 # ### How well do people agree?
 #
@@ -689,7 +700,7 @@ for yes in (0.5, 0.9):                               # how often the right answe
     assert abs(raw - (0.8**2 + 0.2**2)) < 0.012
 
 # %% [markdown]
-# The same people, $q=0.8$, agree in 68 % of the cases both times, but where nearly all answers are *yes* half of that is luck. For pairs shown in random order $p_e=\frac12$ and $\kappa=2p_o-1$.
+# The same people, $q=0.8$, agree in 68 % of the cases both times. But luck alone gives $p_e=50$ % in the first case and 62 % in the second, where each of them says *yes* to 74 %. For pairs shown in random order $p_e=\frac12$ and $\kappa=2p_o-1$.
 #
 # On the desk's pairs $q$ differs from pair to pair, $p=\sigma(\text{gap})$. Ask two annotators about 2,000 pairs of office replies, and compare with the exact expectation $\overline{p^2+(1-p)^2}$:
 
@@ -704,7 +715,7 @@ print(f"they agree in {raw:.3f} (expected {expected:.3f}), κ = {beyond:.2f}; "
 assert abs(raw - expected) < 0.035 and best_possible > expected
 
 # %% [markdown]
-# The best that any judge can do on such labels is $\overline{\max(p,1-p)}$. Real numbers: InstructGPT's trained labelers agreed with one another in 72.6 ± 1.5 % of the cases, *held-out* labelers, who had not been selected, in 77.3 ± 1.3 %. Anthropic's researchers and crowd workers
+# The best that any judge can do on such labels is $\overline{\max(p,1-p)}$. (These are the office's own replies, not the model's of the last section: another ceiling.) Real numbers: InstructGPT's *training* labelers, whose labels were trained on, agreed with one another in 72.6 ± 1.5 % of the cases, *held-out* labelers, who had not been selected, in 77.3 ± 1.3 %. Anthropic's researchers and crowd workers
 # agreed in about 63 %, and nobody was filtered out for it. (Two things one reads that these papers do not say: that filtering by agreement raised it, and that low agreement made filtering necessary.) If all pairs were alike, these numbers would mean:
 
 # %% tags=["concept:annotator-agreement"]
@@ -743,17 +754,17 @@ ax.legend()
 plots.show(plots.caption(fig, "Reliability of the reward model on 1,000 held-out pairs in eight bins: ECE "
     f"{found[3]:.3f}; of the hidden reward itself, whose gap is the luck of 1,000 pairs: {oracle[3]:.3f}."))
 
-# %% tags=["concept:calibration"]
+# %% tags=["concept:calibration", "nbval-ignore-output"]
 steeper = reliability(bradley_terry(*(3 * scores).T), first_won)[3]
-print("ECE below 0.1:", found[3] < 0.1, "  the same scores times three above 0.12:", steeper > 0.12)
-assert found[3] < 0.1 and steeper > 0.12 and reward_model.accuracy(3 * scores, test_labels) == on_labels
+print(f"ECE {found[3]:.3f}; of the same scores times three {steeper:.3f}")
+assert found[3] < 0.1 and steeper > found[3] + 0.05 and reward_model.accuracy(3 * scores, test_labels) == on_labels
 
 # %% [markdown]
 # Scores times three have the same accuracy to the last digit and are badly calibrated: accuracy sees the order, calibration the *scale*. It is the scale that β will be weighed against in chapter 08.
 #
 # ### A margin moves the scale
 #
-# Annotators can say *how much* better. Llama 2 asked for grades and trained with a head start: $L=-\log\sigma(r_w-r_l-m)$, with a larger margin $m$ for clearer preferences. What does it buy? Linear judges on pairs graded *clear* (felt gap above 2, margin
+# Annotators can say *how much* better. Llama 2 asked for grades and made the winner lead by a margin: $L=-\log\sigma(r_w-r_l-m)$, with a larger margin $m$ for clearer preferences. What does it buy? Linear judges on pairs graded *clear* (felt gap above 2, margin
 # $m$) or *slight* (margin 0), ten draws of 500 pairs:
 
 # %% tags=["concept:preference-margin", "concept:calibration"]
@@ -794,16 +805,19 @@ right = reward_model.accuracy(opinions.mean(0)[agreed], true_order[agreed])
 print("alone", [round(x, 3) for x in each], f" together {joined:.3f}; unanimous in "
       f"{agreed.sum() / differ.sum():.0%} of the pairs, and then right in {right:.3f}")
 
-# %% tags=["concept:reward-model-accuracy"]
-assert min(each) > 0.88 and joined > sum(each) / 4 and right > joined
-shared = torch.corrcoef(opinions.view(4, -1))
-print("correlation of any two judges above 0.9:", bool(shared.min() > 0.9))
-assert shared.min() > 0.9
+# %% tags=["concept:reward-model-accuracy", "nbval-ignore-output"]
+divided = differ & ~agreed
+split = reward_model.accuracy(opinions.mean(0)[divided], true_order[divided])
+shared = torch.corrcoef(opinions.view(4, -1)).min()
+print(f"right where they are divided {split:.3f}; correlation of any two judges at least {shared:.2f}")
+assert min(each) > 0.88 and joined > sum(each) / 4 and right > 0.95 and split < 0.8 and shared > 0.9
 
 # %% [markdown]
+# Together they are hardly better than the best one: correlated judges share their errors. But a divided vote is a warning: there they are right in about seven pairs of ten.
+#
 # **Process and outcome** (chapter 12). This reward model judges a finished reply, its *outcome*. A *process* reward model is trained to judge every step. What does ours say if it is read at each full stop? What a sentence adds should be its worth.
 
-# %% tags=["concept:reward-model"]
+# %% tags=["concept:reward-model", "nbval-ignore-output"]
 ends = torch.tensor([tokenizer.convert_tokens_to_ids(mark) for mark in (".", "!")])
 many = desk.demonstrated(tokenizer, 300, torch.Generator().manual_seed(9))
 with torch.no_grad():
@@ -816,11 +830,11 @@ for (prompt, reply), values, tokens in zip(lm.read(tokenizer, many), running, ma
         added += values[stops + 1].diff().tolist()
         worths_of += [office.SENTENCES[text] for text in said.sentences[1:]]
 agreement = torch.corrcoef(torch.tensor([added, worths_of]))[0, 1]
-print(f"{len(added)} sentences; added and true worth correlate above 0.5:", bool(agreement > 0.5))
+print(f"{len(added)} sentences; correlation of added and true worth {agreement:.2f}")
 assert agreement > 0.5
 
 # %% [markdown]
-# Better than nothing, though no step was ever labelled; but between two full stops the number promises nothing. A model trained on steps is needed where a reply is a *chain*, and one wrong link spoils the rest.
+# Better than nothing. But no comparison ever looked at the number before EOS, so nothing guarantees it. A model trained on steps is needed where a reply is a *chain*, and one wrong link spoils the rest.
 #
 # ## What breaks
 #
@@ -828,26 +842,31 @@ assert agreement > 0.5
 #
 # The second reward model's annotators gave 0.15 nats to every word, whatever it said. Regress the score on the hidden reward and the number of words. A fair judge's score does not depend on length once the hidden reward is known.
 
-# %% tags=["concept:reward-model"]
+# %% tags=["concept:reward-model", "nbval-ignore-output"]
 def per_word(judge):
-    """Score per word at equal hidden reward, by least squares over the held-out replies."""
+    """Score per token at equal hidden reward, by least squares over the held-out replies."""
     words, worth = test.mask.sum(1).float(), golds.flatten()
     design = torch.stack([worth, words, torch.ones(len(words))], 1)
     return torch.linalg.lstsq(design, reward_model.score(judge, test)[:, None]).solution[1, 0].item()
 
 fair, bent = per_word(judge), per_word(long_judge)
-print(f"score per word: fair labels {fair:+z.1f}, labels that like length {bent:+z.1f}")
+long_scores, taken = reward_model.score(long_judge, test).view(-1, 2), liking[-1000:]
+for name, x, per in (("fair", scores, fair), ("likes length", long_scores, bent)):
+    print(f"{name:12} {per:+z.2f} for a token; their own labels {reward_model.accuracy(x, taken):.3f}, "
+          f"hidden order {reward_model.accuracy(x[differ], true_order[differ]):.3f}")
 assert abs(fair) < 0.05 and 0.08 < bent < 0.25 and bent > fair + 0.08
+assert reward_model.accuracy(long_scores[differ], true_order[differ]) < on_gold - 0.03
 
 # %% tags=["concept:reward-model"]
 texts = ["please wait .", "please wait . we got your message ."]
 padded = lm.encode(tokenizer, [office.PROMPTS[0]] * 2, texts)
 gains = [reward_model.score(one, padded).diff().item() for one in (judge, long_judge)]
-print("an empty sentence of five words, worth 0, raises the score more:", gains[1] > gains[0] + 0.2)
+print("an empty sentence of five tokens, worth 0, raises the score more:", gains[1] > gains[0] + 0.2)
 assert gains[1] > gains[0] + 0.2
 
 # %% [markdown]
-# Even noise averages out, a shared taste does not: the reward model has learnt nearly all of it. A policy that climbs this score will write long replies. Nothing on the labels shows it, for on *these* labels the biased judge is the better one; you find it only where you know to look.
+# More labels mend what even noise does to the order, but not a shared taste: the reward model has learnt nearly all of it. A policy that climbs this score will write long replies. On *these* labels the biased judge is even the better one; in the hidden order it is clearly worse. Only a measure that
+# knows of length shows it.
 #
 # ### Scores of different prompts
 #
@@ -855,14 +874,15 @@ assert gains[1] > gains[0] + 0.2
 
 # %% tags=["concept:reward-model-loss"]
 _, which = torch.unique(test.prompts, dim=0, return_inverse=True)
-offset = 2 * torch.randn(24, generator=torch.Generator().manual_seed(3))[which]
+offset = 2 * torch.randn(len(office.PROMPTS), generator=torch.Generator().manual_seed(3))[which]
 moved = (scores.flatten() + offset).view(-1, 2)
 before, after = (preferences.pairwise_loss(x, test_labels) for x in (scores, moved))
 same = (before - after).abs().max()
-strange, worth = (x.flatten().view(2, -1).T for x in (moved, golds))         # pairs of different prompts
-across = reward_model.accuracy(strange, worth.argsort(1, descending=True))
+# One reply of each half: nearly always of different prompts.
+at_first, strange, worth = (x.flatten().view(2, -1).T for x in (scores, moved, golds))
+began, across = (reward_model.accuracy(x, worth.argsort(1, descending=True)) for x in (at_first, strange))
 print(f"the loss of no pair moves by more than 0.0001: {bool(same < 1e-4)}; "
-      f"order across prompts right in less than 80 %: {across < 0.8}")
+      f"order across prompts: {began:.2f} before, {across:.2f} after")
 assert same < 1e-4 and across < 0.8 and reward_model.accuracy(moved, test_labels) == on_labels
 
 # %% [markdown]
@@ -922,13 +942,13 @@ assert abs(0.8 * 0.8 + 0.2 * 0.2 - 0.68) < 1e-12
 #
 # ## Clinic: two losses that circulate
 #
-# Find the flaw *before* you run the cell with the verdict.
+# Find the flaw *before* you read the verdict.
 #
 # **1.** *"Train the reward model with* $\max\ \mathbb E[\log\sigma(r_w)-\log\sigma(r_l)]$*."* Three replies with the wins from above, scores moved along the gradient of each loss:
 
 # %% tags=["concept:reward-model-loss"]
 def outside(chosen, rejected):
-    """The difference moved out of log σ."""
+    """The loss of the quotation."""
     return -(torch.nn.functional.logsigmoid(chosen) - torch.nn.functional.logsigmoid(rejected))
 
 def climbed(loss_of, steps):
@@ -957,8 +977,8 @@ for low in (0.0, 10.0):
 assert abs(outside(torch.tensor([2.0]), torch.tensor([1.0])).item() + 0.186334) < 1e-5
 
 # %% [markdown]
-# **Verdict.** Summed over the data, the wrong loss is $-\sum_y(\text{wins}_y-\text{losses}_y)\log\sigma(r_y)$: each reply for itself, and *unbounded*. A reply that lost more often than it won sinks for ever, at full speed, since $-\log\sigma(r)\approx-r$ far below: two of the three replies never stop. A reply with more wins only rises. And
-# it is not shift-invariant: the same lead counts 0.19 between 1 and 2, next to nothing between 11 and 12. Inside the logarithm the scores stop at the fit. The language model does the same; train it on 500 pairs with each:
+# **Verdict.** Summed over the data, the wrong loss is $-\sum_y(\text{wins}_y-\text{losses}_y)\log\sigma(r_y)$: each reply for itself, and *unbounded*. A reply that lost more often than it won sinks for ever, at full speed, since $-\log\sigma(r)\approx-r$ far below: two of the three sink without end. A reply with more wins only rises. And
+# it is not shift-invariant: the same lead counts 0.19 between 1 and 2, next to nothing between 11 and 12. Inside the logarithm the scores stop at the fit. A language model runs away likewise under the wrong loss; train it on 500 pairs with each:
 
 # %% tags=["concept:reward-model-loss", "nbval-ignore-output"]
 def spread(loss, passes):
@@ -980,11 +1000,13 @@ print(f"outside: loss {wrong_loss:+.2f}, spread of the scores {wrong_spread:.1f}
 assert right_loss > 0 and wrong_spread > 1.5 * right_spread
 
 # %% [markdown]
+# Three passes, and the wrong loss is already far below 0, with scores much wider spread.
+#
 # **2.** *"For rankings use* $\prod_{k=1}^K\dfrac{e^{r(x,y)}}{\sum_{j=k}^Ke^{r(x,y)}}$*, the PT model."* Take it at its word, for four replies:
 
 # %% tags=["concept:plackett-luce"]
 def unindexed(scores):
-    """Log of the product as printed: the same y above and below."""
+    """Log of the product, as quoted."""
     count, y = len(scores), scores[0]
     return sum(y - torch.stack([y] * (count - k)).logsumexp(0) for k in range(count))
 
@@ -1024,7 +1046,7 @@ check.quiz(
     "A reward model agrees with 77 % of held-out labels. What do you know?",
     ["It is wrong about 23 % of the pairs", "It beats guessing; how often it is right depends on the labels' noise",
      "It needs more data"], answer=1,
-    why="The hidden reward itself agreed with fewer than 80 % here, while the model was right in over 90 % of the pairs.")
+    why="The hidden reward itself agreed with fewer than 80 % here, while the model was right in about 90 % of the pairs.")
 
 # %%
 check.quiz(
@@ -1036,8 +1058,8 @@ check.quiz(
 check.quiz(
     "A fifth of the labels is turned round at random. What does a perfect fit to endless labels look like?",
     ["The true strengths", "The true order, with all gaps too small", "The reverse order"], answer=1,
-    why="No pair is won more often than 80 %, so no gap can exceed log 4. Labels without end do not mend it; knowing "
-        "the share of turned labels does.")
+    why="Turned labels bring every pair's share of wins nearer to one half, so the fitted gaps are too small. Labels "
+        "without end do not mend it; knowing the share of turned labels does.")
 
 # %% [markdown]
 # ## Sources

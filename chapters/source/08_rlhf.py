@@ -18,13 +18,13 @@
 #
 # After this chapter you can
 #
-# - write the whole loop of RLHF: pay every token, estimate advantages, take PPO's steps, and check it against the exact optimum;
+# - read the whole loop of RLHF and write its parts: pay every token, estimate advantages, take PPO's steps, and check it against the exact optimum;
 # - say who is trained and who stands still among the four models, and what that costs in memory;
 # - tell which estimate of the KL is right as a *number* and which as a *loss*;
-# - recognise reward hacking before it is printed, and say what a price on KL, a second reward model, an ensemble or old texts do against it.
+# - predict reward hacking, and say what a price on KL, a second reward model, an ensemble or old texts do against it.
 #
-# **Needs** [chapter 01](01_mdp.ipynb): the phrase world; [chapter 04](04_gae.ipynb): GAE; [chapter 05](05_ppo.ipynb): the clipped loss and KL; chapters 06 and 07: a language
-# model as a policy, and how comparisons become a reward. **Minutes** 75 to read and do, under 2 to run.
+# **Needs** [chapter 01](01_mdp.ipynb): the phrase world; [chapter 04](04_gae.ipynb): GAE; [chapter 05](05_ppo.ipynb): the clipped loss and KL; [chapter 06](06_language_models.ipynb): a language
+# model as a policy; [chapter 07](07_reward_models.ipynb): how comparisons become a reward. **Minutes** 75 to read and do, under 2 to run.
 
 # %%
 import csv
@@ -44,7 +44,7 @@ torch.set_printoptions(precision=4, sci_mode=False, linewidth=110)
 # ## Before you run
 #
 # A support desk's language model writes replies; a reward model, fitted to comparisons, scores them. You train the policy on that score for sixty updates, and the
-# score climbs from 0 to almost 4. The reward model was right in 94 of 100 comparisons. **What are the replies truly worth now: more than before, about as much, or less? And if less:
+# score climbs from 0 to almost 4. Of two fresh replies of unequal worth, it puts the better one first in 94 of 100 cases. **What are the replies truly worth now: more than before, about as much, or less? And if less:
 # what would have helped?** Write both guesses down.
 
 # %% [markdown]
@@ -83,7 +83,7 @@ assert [round(x.item(), 6) for x in bill(best(1.0)[0])] == [1.350056, 0.322834]
 assert abs(2 * best(2.0)[1].log() - 0.861320) < 1e-6
 
 # %% [markdown]
-# The last two columns agree, and that is the whole proof. For *every* policy
+# The last two columns agree: the optimum is worth $\beta\log Z$. The proof is one line. For *every* policy
 # $$\mathbb E_\pi[r]-\beta\,\mathrm{KL}(\pi\Vert\pi_{\mathrm{ref}})=\beta\log Z-\beta\,\mathrm{KL}(\pi\Vert\pi^*),$$
 # because $r=\beta\log(\pi^*/\pi_{\mathrm{ref}})+\beta\log Z$. A KL is never negative, and it is 0 at $\pi=\pi^*$ alone. Try a thousand policies:
 
@@ -111,7 +111,7 @@ assert torch.allclose(worth, 0.5 * z.log() - 0.5 * away) and worth.max() < 0.5 *
 #
 # ![Prompts go to the policy, which writes replies; the reward model scores them, the reference prices each token, the critic values each token; advantages go back to policy and critic, the only two that are trained](../figures/08_models.svg)
 #
-# **InstructGPT** is this recipe on GPT-3: demonstrations, rankings of 4 to 9 replies to a prompt for a reward model of 6 billion parameters, then PPO at β = 0.02. On the authors' prompts people preferred the replies of
+# **InstructGPT** is this recipe on GPT-3: demonstrations, rankings of 4 to 9 replies to a prompt for a reward model of 6 billion parameters, then PPO at β = 0.02. On prompts from users of the API people preferred the replies of
 # the policy with 1.3 billion parameters to those of GPT-3 itself, more than a hundred times as large. Its objective, expectation and ratio as in the paper:
 # $$\mathbb E_{(x,y)\sim D_{\pi^{\mathrm{RL}}}}\Big[r(x,y)-\beta\log\frac{\pi^{\mathrm{RL}}(y\mid x)}{\pi^{\mathrm{SFT}}(y\mid x)}\Big]+\gamma\,\mathbb E_{x\sim D_{\text{pretrain}}}\big[\log\pi^{\mathrm{RL}}(x)\big].$$
 # The replies come from the policy that is *trained*. The last term, γ = 27.8 there, is *PPO-ptx*: below.
@@ -133,7 +133,10 @@ four = {**trained, "reference": sft, "reward": judges[0]}
 
 # %% tags=["concept:four-models"]
 def gigabytes(parameters, trained, weight=2):
-    """Weights alone; trained: with gradient, float32 copy, and Adam's two averages 16 bytes each."""
+    """Of weights alone; trained: 16 bytes for each parameter.
+
+    bfloat16: weight 2, gradient 2, float32 copy 4, Adam 8; float32: weight 4, gradient 4, Adam 8.
+    """
     return parameters * (16 if trained else weight) / 1e9
 
 print("model      trained  parameters   here (float32)   with 7 billion (bfloat16)")
@@ -148,14 +151,14 @@ print(f"together, 7 billion each: {total:.0f} GB")
 assert total == 252
 
 # %% [markdown]
-# Two are trained and cost eight times as much as the two that stand still. The critic begins as a copy of the reward model: the same trunk, and one number per token instead of logits. That is the
+# Two are trained and cost eight times as much as the two that stand still (here, in float32, four times). The critic begins as a copy of the reward model: the same trunk, and one number per token instead of logits. That is the
 # **value head**; here it is a model of its own, in many systems a second head on the policy.
 #
 # ## What one token is paid
 #
 # The objective speaks of whole replies, PPO of tokens. Since $\log\pi(y\mid x)$ is a sum over tokens, so is the price:
 # $$r_t=-\beta\,\log\frac{\pi(y_t\mid x,y_{<t})}{\pi_{\mathrm{ref}}(y_t\mid x,y_{<t})}+\mathbb 1[t=T]\;r(x,y).$$
-# The score alone is *sparse*: 0 up to the last token. With the KL term every token is paid. Both conventions are in use; GAE carries the score back either way.
+# The score alone is *sparse*: 0 up to the last token. With the KL term every token is paid. Some systems pay the KL for each token, as here; others pay the score alone and put a KL into the loss (see [below](#As-a-loss)). GAE carries the score back either way.
 #
 # ### Write it: `token_rewards`
 #
@@ -222,7 +225,7 @@ assert 0.1 < share < 0.5
 #
 # ### Advantages of tokens
 #
-# γ is 1: a token later is worth no less. After EOS nothing follows, so its discount is 0: `rlhf.discounts(mask)`. With that, GAE of chapter 04 works as it is. With λ = 1 the first token's advantage is the whole sum minus the
+# The discount γ (not InstructGPT's weight of ptx) is 1: a token later is worth no less. After EOS nothing follows, so its discount is 0: `rlhf.discounts(mask)`. With that, GAE of chapter 04 works as it is. With λ = 1 the first token's advantage is the whole sum minus the
 # critic's value:
 
 # %% tags=["concept:per-token-kl-reward"]
@@ -237,7 +240,7 @@ print("rewards\n", pay, "\nadvantages\n", advantages)
 assert torch.allclose(advantages[:, 0], pay.sum(1) - guess[:, 0])
 
 # %% [markdown]
-# (Behind the mask the numbers mean nothing.) Before the update advantages are **whitened** over all real tokens of the batch: mean 0, standard deviation 1. So the step does not depend on the units of the reward model, whose scale means nothing.
+# (Behind the mask the numbers mean nothing.) Before the update advantages are **whitened** over all real tokens of the batch: mean 0, standard deviation 1. So multiplying the score *and* β by the same number leaves the step as it is. (The score alone has a scale that matters: β is weighed against it.)
 #
 # ### Write it: `whitened`
 #
@@ -316,18 +319,19 @@ def ppo(seed, reward, beta, updates=200, batch=256, lr=0.05, next_beta=lambda be
     cooling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=updates)
     for _ in range(updates):
         prompt, said = drawn(policy.detach(), batch, generator)
+        spent = (world.logps(policy.detach()) - ref_logps)[prompt, said].mean().item()
         stored = judged(policy, critic, prompt, said, reward, beta)
         for _ in range(2):                                             # epochs
             step(policy, critic, optimizer, prompt, said, *stored)
         cooling.step()
         whole = world.logps(policy.detach())
         yield whole, beta
-        beta = next_beta(beta, (whole - ref_logps)[prompt, said].mean().item())
+        beta = next_beta(beta, spent)                                  # KL of the policy that drew
 
 # %% [markdown]
 # ### Against the exact optimum
 #
-# Here $\pi^*$ *can* be written down. How far is what PPO found? Measure the **total variation**, half the sum of absolute differences: the largest error in the chance of anything.
+# Here $\pi^*$ *can* be written down. How far is what PPO found? Measure the **total variation**, half the sum of absolute differences: the most by which the chances of any *set* of replies differ.
 
 # %% tags=["concept:token-level-ppo-loop"]
 found = torch.stack([list(ppo(seed, world.reward, beta=0.5))[-1][0] for seed in range(3)])   # [seeds, P, N]
@@ -351,7 +355,7 @@ for prompt, name in enumerate(world.prompts):
 
 # %% [markdown]
 # Exact chances, and PPO's in brackets. A loop of forty lines, from samples alone, lands within a total variation of 0.02 of a distribution over 781 replies, on every seed. PPO is no approximation to this
-# objective: its gradient vanishes at $\pi^*$. What remains is noise, and the falling step size averages it away.
+# objective: at $\pi^*$ score − β log-ratio is the same for every reply to a prompt, so with the right critic *every* advantage is 0. But whitening divides by their vanishing spread and keeps the steps large; the falling step size lets it land.
 #
 # ### On the frontier, or under it
 #
@@ -395,13 +399,13 @@ ax.set_title("PPO climbs under the frontier and ends on it")
 ax.legend()
 near = "" if max(gaps) < 0.02 else "not all "
 plots.show(plots.caption(fig, "Reward against KL in the phrase world: the exact frontier, and PPO's policies "
-    "every second update up to the fortieth for β = 0.1, 0.3 and 1. None lies above; the last ones (large) are "
-    f"{near}within 0.02 of the line."))
+    "every second update up to the fortieth for β = 0.1, 0.3 and 1. None lies above; the last ones (large) "
+    f"are {near}within 0.02 of the line."))
 
 # %% [markdown]
 # ### A price that finds itself
 #
-# Which β? It depends on the reward's scale. You may rather know how many nats you want to spend. Then let the price follow: raise it where the last batch was too far, lower it where it was too near. One rule, on log β:
+# Which β? It depends on the reward's scale. You may rather know how many nats you want to spend. Then let the price follow: raise it where the last batch was too far, lower it where it was too near. One rule multiplies β:
 # $$\beta\leftarrow\beta\,\Big(1+\text{gain}\cdot\mathrm{clip}\big(\tfrac{\mathrm{KL}}{\text{target}}-1,\,-0.2,\,0.2\big)\Big).$$
 #
 # ### Write it: `proportional_beta`
@@ -456,7 +460,7 @@ assert all(abs(spent - 1) < 0.1 and 0.2 < beta < 0.45 for spent, beta in ended)
 explore(frontier.draw, **frontier.controls())
 
 # %% [markdown]
-# **Try it.** Move β from 5 to 0.05 on the proxy: what happens to the proxy, what to the gold reward, and which reply takes over? Where is gold at its peak? Then maximise the gold reward instead: does it still turn?
+# **Try it.** At rest you see the end of the story. Move β from 5 to 0.05 on the proxy: what happens to the proxy, what to the gold reward, and which reply takes over? Where is gold at its peak? Then maximise the gold reward instead: does it still turn?
 #
 # <details><summary>What you should see</summary>
 #
@@ -479,7 +483,7 @@ assert (right.gold.diff() > 0).all() and abs(right.gold[-1] - 1.10) < 0.01
 # ## Reward hacking, live
 #
 # One often sees a picture in which the *reward model's* score rises with KL and then falls. Along the best policies it never falls: more KL can only buy more score. What falls is the **true** reward, and that is what over-optimisation, or
-# **reward hacking**, means. Now the support desk. Gold, the hidden truth, counts distinct kind sentences, and takes off for repetition, the wrong thing, and garbled words. The policy sees a reward model alone, judge 1. Judge 2 was
+# **reward hacking**, means. Now the support desk. Gold, the hidden truth, adds up the worth of distinct sentences (kind ones above 0, rude ones below), and takes off for repetition, the wrong thing, garbled or unfinished text, and words beyond 18. The policy sees judge 1 alone (less 1 for a reply that is cut off at 40 tokens). Judge 2 was
 # fitted to other pairs and trains nobody: it only *tests*.
 #
 # The runs: one price each, three seeds, sixty updates of 128 replies (the first five train the critic alone). They take half an hour, so the course ships their record; `python -m rlcore.loops.checkpoints replies_rlhf` makes it anew.
@@ -532,7 +536,7 @@ plots.show(plots.caption(fig, "Mean rewards of 60 updates, three seeds. Without 
     f"end at {', '.join(ends[1])}."))
 
 # %% [markdown]
-# Without a price gold rises for a dozen updates, then collapses, on every seed. The score climbs all the way. With β = 0.2 gold ends high and stays. (Or stop early: but you would have to see gold to know when.)
+# Without a price gold rises for about ten updates of the policy, then collapses, on every seed; the score climbs all the way. That answers the first guess. With β = 0.2 gold ends high and stays. (Or stop early: but you would have to see gold to know when.)
 #
 # ### Before and after, to be read
 #
@@ -550,7 +554,7 @@ for name, model in policies.items():
         print(f"  gold {gold[k]:+.1f} proxy {proxy[k]:+.1f} | {asked[7:-8]}\n      {said}")
 
 # %% [markdown]
-# Before: kind, rude, or beside the point. At β = 0.2: kind, to the point, sometimes twice the same promise: the judge does not mind. At β = 0: rubble of words that occur in good replies. Nobody ever compared such texts, so nothing told
+# Before: kind, rude, or beside the point. At β = 0.2: kind, mostly to the point, sometimes twice the same promise or a garbled wish: the judge does not mind. At β = 0: rubble of words that occur in good replies. Nobody ever compared such texts, so nothing told
 # the judge that they are bad.
 
 # %% tags=["concept:reward-hacking"]
@@ -565,6 +569,7 @@ assert means["β = 0"][0] < means["before"][0] - 0.4 and means["β = 0"][1] > me
 # The same loop, `rlcore.loops.rlhf.train`, on a seed that is not in the record: sixteen updates at β = 0.2.
 
 # %% tags=["concept:token-level-ppo-loop", "concept:four-models"]
+from IPython.display import clear_output
 from tqdm.auto import tqdm
 
 from rlcore.loops import checkpoints
@@ -575,7 +580,8 @@ before = {name: [p.clone() for p in model.parameters()] for name, model in four.
 generator = torch.Generator().manual_seed(3)
 training = loop.train(four["policy"], four["critic"], four["reference"], reward, desk.prompts(tokenizer),
                       loop.clipped(**checkpoints.CLIP), **settings, generator=generator)
-lived = list(tqdm(training, total=16, desc="PPO"))
+lived = list(tqdm(training, total=16, desc="PPO", leave=False))
+clear_output()                                       # of the progress bar
 
 # %% tags=["nbval-ignore-output", "concept:token-level-ppo-loop"]
 golds = torch.tensor([desk.gold(tokenizer, one.rollout).mean() for one in lived])
@@ -611,18 +617,18 @@ for name, line in gap.items():
 grown = gap["beta 0"][:, -10:].mean(1) - gap["beta 0"][:, :5].mean(1)
 
 # %% tags=["concept:train-test-reward-models"]
-assert grown.min() >= 0.15 and grown.min() > 0.5                       # the worst seed
+assert grown.min() > 0.5 and told("beta 0", "test")[:, -10:].mean() > 2   # the worst seed; and the rubble
 assert (gap["beta 0.5"][:, -10:].mean(1) < gap["beta 0"][:, -10:].mean(1) / 3).all()
 
 # %% [markdown]
-# The gap opens with the KL and is a signal you can have. It is no measure of the damage: judge 2 still gives the rubble 2.6 points, because both judges learnt from the same kind of texts. *A test judge shares the blind spots of its
+# The gap opens with the KL and is a signal you can have. It is no measure of the damage: judge 2 still gives the rubble more than two points, because both judges learnt from the same kind of texts. *A test judge shares the blind spots of its
 # data.*
 #
 # ### Reward and √KL
 #
-# How much does a nat buy? Near the reference the best policy is $\pi_{\mathrm{ref}}\,(1+(r-\bar r)/\beta)$ to first order, which costs $\mathrm{KL}\approx\mathrm{Var}(r)/2\beta^2$ and gains $\mathrm{Var}(r)/\beta$. So
+# How much does a nat buy? Near the reference the best policy is $\pi_{\mathrm{ref}}\,(1+(r-\bar r)/\beta)$ to first order, which costs $\mathrm{KL}\approx\mathrm{Var}(r)/2\beta^2$ and gains $\mathrm{Var}(r)/\beta$ (mean and variance under $\pi_{\mathrm{ref}}$). So
 # $$\text{gain}\approx\sqrt{2\,\mathrm{Var}(r)}\;\sqrt{\mathrm{KL}},$$
-# linear in the *root* of the KL, not in the KL. On a log–log plot the slope is ½:
+# linear in the *root* of the KL, not in the KL. On log–log axes the slope would be ½:
 
 # %% tags=["concept:reward-sqrt-kl"]
 torch.set_default_dtype(torch.float64)
@@ -691,8 +697,16 @@ assert abs(moments(kl.k2, far)[0]) > 0.1 and moments(kl.k3, far)[1] > 1000
 
 # %% [markdown]
 # $k_1$ and $k_3$ are unbiased, $k_2$ is not. Near the reference $k_3$ is far less noisy than $k_1$, and never negative: there one reports $k_3$. Far off, $x=\pi_{\mathrm{ref}}/\pi$ is astronomically large for replies that the policy has all but given up,
-# and the exact standard deviation of $k_3$ is absurd: unbiased, and useless. (Drawn from the policy, such replies never come; then $k_3$ looks calm, and too small.)
-#
+# and the exact standard deviation of $k_3$ is absurd: unbiased, and useless. Drawn from the policy, such replies hardly ever come, and a mean of $k_3$ is too small until one does:
+
+# %% tags=["concept:kl-estimators"]
+few = torch.multinomial(far.exp(), 1000, replacement=True, generator=torch.Generator().manual_seed(0))
+for name, estimator in (("k1", kl.k1), ("k3", kl.k3)):
+    sampled = estimator(far, ref_logps).gather(1, few).mean()
+    print(f"1,000 replies to each prompt: mean of {name} {sampled:.2f}")
+print(f"exact {world.kl(far, ref_logps).mean():.2f}")
+
+# %% [markdown]
 # ### As a loss
 #
 # Now differentiate. In a loss the samples stand still and only $\log\pi(y)$ carries a gradient. The mean of what comes out, over all replies, against the true gradient of $\mathrm{KL}(\pi\Vert\pi_{\mathrm{ref}})$:
@@ -701,17 +715,17 @@ assert abs(moments(kl.k2, far)[0]) > 0.1 and moments(kl.k3, far)[1] > 1000
 table = world.token_logits(far).requires_grad_()
 frozen = far.exp() / P                                                 # who drew the samples
 
-def slope(loss):
+def slope(loss, table):
     return torch.autograd.grad(loss, table)[0].flatten()
 
-right = slope(world.kl(world.logps(table), ref_logps).mean())
-other = slope((ref_logps.exp() * (ref_logps - world.logps(table))).sum() / P)          # KL(ref‖policy)
+right = slope(world.kl(world.logps(table), ref_logps).mean(), table)
+other = slope((ref_logps.exp() * (ref_logps - world.logps(table))).sum() / P, table)   # KL(ref‖policy)
 
 # %% tags=["concept:kl-estimators"]
 losses = {f"{name} in the loss": (lambda logps, k=k: k(logps, ref_logps)) for name, k in estimators.items()}
 losses["ratio · k3 in the loss"] = lambda logps: (logps - far).exp() * kl.k3(logps, ref_logps)
 losses["k1 in the reward"] = lambda logps: kl.k1(far, ref_logps) * logps              # the score function
-slopes = {name: slope((frozen * loss(world.logps(table))).sum()) for name, loss in losses.items()}
+slopes = {name: slope((frozen * loss(world.logps(table))).sum(), table) for name, loss in losses.items()}
 for name, found in slopes.items():
     error = (found - right).norm() / right.norm()
     print(f"{name:23} length {found.norm() / right.norm():5.2f} of the right one,  error {error:5.1%}")
@@ -723,19 +737,20 @@ for name in ("k2 in the loss", "ratio · k3 in the loss", "k1 in the reward"):
     assert torch.allclose(slopes[name], right, atol=1e-12)
 
 # %% [markdown]
-# **$k_1$ in the loss does nothing**: the mean score is 0. **$k_3$ in the loss** has the gradient of the *other* direction, $\mathrm{KL}(\pi_{\mathrm{ref}}\Vert\pi)$. $k_2$ is wrong as a number and exactly right as a loss. Times the ratio $\pi/\pi_{\text{old}}$, $k_3$
+# **$k_1$ in the loss has mean gradient 0**: it adds nothing but noise. **$k_3$ in the loss** has the gradient of the *other* direction, $\mathrm{KL}(\pi_{\mathrm{ref}}\Vert\pi)$. $k_2$ is biased as a number and, *on replies of the present policy*, exactly right as a loss. Times the ratio $\pi/\pi_{\text{old}}$, $k_3$
 # is right again: then the sampling is differentiated, too. And $k_1$ in the *reward*, where this chapter has it, is right. A good estimate is one thing, a good gradient another.
 #
 # ## Another way to spend KL: best of n
 #
-# No training at all: draw n replies, keep the one with the best score. If no two replies score the same, that costs exactly $\log n-\frac{n-1}n$ nats. In the phrase world replies are few and ties common. Exactly, with $F$ the
-# chance of a reward of at most this:
+# No training at all: draw n replies, keep the one with the best score. If no two replies score the same, that costs exactly $\log n-\frac{n-1}n$ nats. In the phrase world replies are few and ties common. Exactly, with $F(y)$ the
+# chance that a draw scores at most as much as $y$, and $F^-(y)$ that it scores less:
+# $$\pi_n(y)=\frac{\pi_{\mathrm{ref}}(y)}{F(y)-F^-(y)}\big(F(y)^n-F^-(y)^n\big).$$
 
 # %% tags=["concept:reward-kl-frontier", "concept:best-of-n"]
 apart = world.proxy[:, None, :] - world.proxy[..., None]               # [P, N, N]
 chances = ref_logps.exp()
 below, level = (torch.einsum("pm,pnm->pn", chances, which.double())
-                for which in (apart < -1e-9, apart.abs() < 1e-9))      # F just below, and the tie's own chance
+                for which in (apart < -1e-9, apart.abs() < 1e-9))      # F⁻, and F − F⁻
 
 def best_of(n):
     """Log-probabilities [P, N] of the reply with the best proxy in n draws; among equals the first."""
@@ -762,8 +777,8 @@ assert by_n.argmax() in range(2, 16) and by_n[-1] < by_n.max() - 0.2   # selecti
 #
 # ## Several judges
 #
-# If a judge's errors are its own, average several. Take an exact case: 200 candidates, true worth standard normal, every judge sees it with unit noise. The best of 200 is worth 2.75; with one judge of this noise the pick has
-# correlation $1/\sqrt2$ with the truth, with the mean of five $1/\sqrt{1.2}$:
+# If a judge's errors are its own, average several. Take an exact case: 200 candidates, true worth standard normal, every judge sees it with unit noise. The best of 200 is worth 2.75; one judge's score has
+# correlation $1/\sqrt2$ with the truth, the mean of five $1/\sqrt{1.2}$, and the pick is worth that share of 2.75:
 
 # %% tags=["concept:reward-model-ensembles"]
 x = torch.linspace(-6, 8, 20_001)
@@ -788,22 +803,29 @@ for name in ("beta 0.05", "mean of three", "least of three"):
     print(f"{name:15} gold of each seed {gold}   KL {spent}")
 torch.set_default_dtype(torch.float32)
 rubble = torch.stack([lm.scores(judge, samples["β = 0"]).mean() for judge in judges]).detach()
-print("judges 1 to 4 score the rubble above 1.5:", (rubble > 1.5).tolist())
 one, mean, least = (final(name, "gold") for name in ("beta 0.05", "mean of three", "least of three"))
+
+# %% tags=["concept:reward-model-ensembles", "nbval-ignore-output"]
+print("rubble, judges 1 to 4:", rubble.numpy().round(1))
+for name, join in (("mean of three", checkpoints.mean), ("least of three", checkpoints.least)):
+    of_rubble = desk.proxy([judges[0], *judges[2:]], join)(samples["β = 0"]).mean()
+    print(f"{name}: rubble {of_rubble:.1f}; its own run ended at {final(name, 'proxy').mean():.1f}")
+    assert of_rubble > final(name, "proxy").max()
 
 # %% tags=["concept:reward-model-ensembles"]
 assert mean.min() > one.max() + 0.5 and least.min() > final("beta 0.2", "gold").max() and (rubble > 1.5).all()
 
 # %% [markdown]
-# At the same price the mean of three loses much less, and the *least* of three, the most sceptical judge, loses nothing: its gold is the best of all runs, above what one judge reached at any price. Errors of different judges rarely lie in the same place.
+# At the same price the mean of three loses much less, and the *least* of three, the most sceptical judge, ends with the best gold of all runs, above what one judge reached at any price. (Judges 1, 3 and 4; judge 2 still only
+# tests. With independent errors of one size the mean was better, above; here one judge is fooled far more than the others, and the least of three ignores it.)
 #
-# Rarely, not never. The rubble was found by exploiting judge 1 alone, and yet *all four* judges score it well above zero, though it is worth less than −1: they were fitted to other pairs, but to the same *kind* of replies. An ensemble moves the wall further out; it does not tell you
-# where it stands. That is the answer to the second guess of the beginning: a price on KL, stopping early and
+# Not fooled, then? The rubble was found by exploiting judge 1 alone, and yet *all four* judges score it far above zero, though it is worth less than −1. Both ensembles even score it *higher* than the replies their own runs ended with: the judges saw other pairs, but the same *kind* of
+# replies. What kept these runs away from it is the ensemble *and* the price. That is the answer to the second guess of the beginning: a price on KL, stopping early and
 # sceptical judges all help, and none of them knows the truth.
 #
 # ## What it costs elsewhere
 #
-# The model had a second skill: repeat three words. Nobody trained it away, and nobody asked for it during RLHF. Accuracy on echoes, every tenth update, is the **alignment tax**: a *measured loss* on other tasks, not a term in anybody's
+# The model had a second skill: repeat three words. Nobody trained it away, and nobody asked for it during RLHF. How far the accuracy on echoes falls is the **alignment tax**: a *measured loss* on other tasks, not a term in anybody's
 # objective. **PPO-ptx** adds old texts' log-likelihood to the objective to reduce it (the γ-term of InstructGPT); here echoes, with weight 0.3.
 
 # %% tags=["concept:ppo-ptx", "concept:alignment-tax"]
@@ -812,7 +834,8 @@ def echo(name):
 
 for name in ("beta 0", "beta 0.05", "beta 0.2", "beta 0.05 and ptx", "beta 0 and ptx"):
     gold = final(name, "gold").min()
-    print(f"{name:18} worst seed: echoes right {echo(name).min():4.0%}, gold {gold:+.1f}")
+    print(f"{name:18} worst seed: echoes right {told(name, 'echo')[:, 0].min():3.0%} at update 10,"
+          f" {echo(name).min():4.0%} at the end; gold {gold:+.1f}")
 
 # %% tags=["concept:ppo-ptx", "concept:instructgpt"]
 assert told("beta 0.2", "echo")[:, 0].min() > 0.9                      # update 10: all could do it
@@ -822,7 +845,7 @@ assert min(echo("beta 0.05 and ptx").min(), echo("beta 0 and ptx").min()) > 0.9
 assert final("beta 0 and ptx", "gold").max() < 0                       # the skill is saved, the replies not
 
 # %% [markdown]
-# Cheap prices cost the skill. Old texts bring it back, and so does β = 0.2. But at β = 0 with ptx the desk's replies are as hacked as before: ptx keeps what you show it, nothing else.
+# Cheap prices cost the skill. Old texts keep it, and β = 0.2 keeps most of it. But at β = 0 with ptx the desk's replies are as hacked as before: ptx keeps what you show it, nothing else.
 #
 # ## What breaks
 #
@@ -839,14 +862,14 @@ better = world.reward - world.value(table.detach())[:, None]           # [P, N]
 target = world.exact_gradient(table.detach()).flatten()
 policy = table.detach().softmax(-1)
 square = 1 - 2 * policy + (policy**2).sum(-1, keepdim=True)            # ‖∇ log π(a|s)‖², by the logits
-lengths = torch.where(world.mask, square[:, world.states, world.tokens], 0.0).sum(-1)  # [P, N]
+squared_norms = torch.where(world.mask, square[:, world.states, world.tokens], 0.0).sum(-1)  # [P, N]
 
 # %% tags=["concept:importance-sampling"]
 def quality(sampler, limit):
-    """Relative bias of the expected gradient, and standard deviation of one reply's, when μ draws."""
+    """Relative bias of the expected gradient, and standard deviation from one reply to each prompt; μ draws."""
     weights = trust_region.truncated_ratio(trainer, sampler, limit) if limit else torch.ones_like(trainer)
-    mean = slope((sampler.exp() * weights * better * world.logps(table)).sum() / P)
-    second = (sampler.exp() * (weights * better) ** 2 * lengths).sum() / P**2
+    mean = slope((sampler.exp() * weights * better * world.logps(table)).sum() / P, table)
+    second = (sampler.exp() * (weights * better) ** 2 * squared_norms).sum() / P**2
     bias = (mean - target).norm() / target.norm()
     return bias.item(), (second - mean @ mean).sqrt().item()
 
@@ -868,8 +891,9 @@ hot = biases["temperature 0.7"]
 assert hot[0] > hot[1] > hot[2] > 0.01 and biases["bfloat16"][0] < 0.02
 
 # %% [markdown]
-# Rounding alone costs little here; a temperature left in the sampler bends the gradient by half. Full weights remove the bias; a limit takes some of the bias back in exchange for calmer batches. Cheaper still: recompute $\log\pi_{\text{old}}$ with the trainer, and
-# never assume the sampler's.
+# Rounding alone costs little here; temperature 0.7 left in the sampler bends the gradient by almost half. Full weights remove the bias and make the batch several times as noisy; a limit trades one for the other.
+# Recomputing $\log\pi_{\text{old}}$ with the trainer is no substitute: PPO's ratio then begins at 1, the row *no weights*, and the replies still come from μ. You need both, the trainer's log π and the sampler's log μ. (Here a weight is
+# a whole reply's; large systems mostly cut it token by token.)
 #
 # ### Discount 1 at EOS
 #
@@ -956,9 +980,9 @@ assert abs(low - 0.35598) < 1e-4
 # %% [markdown]
 # ## Clinic: four statements that circulate
 #
-# Find the flaw *before* you run the cell with the verdict.
+# Find the flaw *before* you read the verdict.
 #
-# **1.** *"InstructGPT maximises* $\mathbb E_{(x,y)\sim D_{\pi_{\mathrm{SFT}}}}\big[R(x,y)-\beta\log\frac{\pi_{\mathrm{SFT}}(y\mid x)}{\pi_\theta(y\mid x)}\big]$*; the log-ratio is a form of* $\mathrm{KL}(\pi_\theta\Vert\pi_{\mathrm{SFT}})$*."* Climb it, for two very
+# **1.** *"InstructGPT maximises* $\mathbb E_{(x,y)\sim D_{\pi_{\mathrm{SFT}}}}\big[R(x,y)-\beta\log\frac{\pi_{\mathrm{SFT}}(y\mid x)}{\pi_\theta(y\mid x)}\big]$*; the log-ratio is a form of* $\mathrm{KL}(\pi_\theta\Vert\pi_{\mathrm{SFT}})$*."* Climb it at β = 1, for two very
 # different rewards:
 
 # %% tags=["concept:instructgpt"]
@@ -978,7 +1002,7 @@ for r in (torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 100.0, -100.0])):
     assert torch.allclose(reached, start, atol=1e-4)
 
 # %% [markdown]
-# Repair one thing at a time. Let the *trained* policy draw, but leave the ratio; then the ratio, but let the reference draw. Rewards 2, 1, 0 and β = 2.5:
+# Repair one thing at a time. First the *trained* policy draws and the ratio stays upside down, next to the right objective (rewards 2, 1, 0 and β = 2.5). Then the ratio is right and the reference draws (rewards 0, 1, 2 and β = 1):
 
 # %% tags=["concept:instructgpt"]
 r = torch.tensor([2.0, 1.0, 0.0])
@@ -996,7 +1020,7 @@ assert abs(value - 349.67) < 0.01
 
 # %% [markdown]
 # **Verdict.** Where the frozen model draws, the reward does not depend on θ at all: the best policy is $\pi_{\mathrm{SFT}}$, whatever the reward. With the trained policy drawing and the ratio still upside down, leaving the reference is *rewarded*: all mass goes to one
-# reply. With the ratio repaired but the reference drawing, there is no maximum: 0.77, 34.67, 349.67 and on. The right one is $\mathbb E_{y\sim\pi_\theta}\big[R-\beta\log\frac{\pi_\theta}{\pi_{\mathrm{SFT}}}\big]$. And a log-ratio is a *sample* of a KL, with this sign.
+# reply, here the worst. With the ratio repaired but the reference drawing, there is no maximum: 0.77, 34.67, 349.67 and on. The right one is $\mathbb E_{y\sim\pi_\theta}\big[R-\beta\log\frac{\pi_\theta}{\pi_{\mathrm{SFT}}}\big]$. And a log-ratio is a *sample* of a KL, with this sign.
 #
 # **2.** *"*$k_3=\frac{\pi}{\pi_{\mathrm{ref}}}-1-\log\frac{\pi}{\pi_{\mathrm{ref}}}$*, averaged over* $y\sim\pi$*, estimates* $\mathrm{KL}(\pi\Vert\pi_{\mathrm{ref}})$*; and so does* $k_1=\log\frac{\pi_{\mathrm{ref}}}{\pi}$*."*
 
@@ -1087,17 +1111,18 @@ check.quiz(
 check.quiz(
     "Old texts in the loss (ptx) at β = 0: what do they save?",
     ["The old skill, if it is in the texts", "The desk's replies", "Both"], answer=0,
-    why="Echoes came back to above 90 %, and gold ended below zero all the same: ptx is no price on leaving the reference.")
+    why="Echoes stayed above 90 %, and gold ended below zero all the same: ptx is no price on leaving the reference.")
 
 # %% [markdown]
 # ## Sources
 #
-# - Christiano et al. 2017, *Deep reinforcement learning from human preferences* (1706.03741); Ziegler et al. 2019 ([1909.08593](https://arxiv.org/abs/1909.08593)): the KL in the reward, the adaptive β, whitening. Stiennon et al. 2020
+# - Christiano et al. 2017, *Deep reinforcement learning from human preferences* (1706.03741); Ziegler et al. 2019 ([1909.08593](https://arxiv.org/abs/1909.08593)): the KL in the reward, the adaptive β, whitening (in their code). Stiennon et al. 2020
 #   (2009.01325): summaries, and the KL of best-of-n (appendix G.3).
 # - Ouyang et al. 2022, *Training language models to follow instructions with human feedback* ([2203.02155](https://arxiv.org/abs/2203.02155)): InstructGPT; equation 2 is the objective with ptx; β = 0.02, γ = 27.8.
 # - Bai et al. 2022, *Training a helpful and harmless assistant* ([2204.05862](https://arxiv.org/abs/2204.05862)): √KL and the train/test reward models (sections 4.2 and 4.3); the remark on 0.001 (4.1).
 # - Gao, Schulman & Hilton 2022, *Scaling laws for reward model overoptimization* (2210.10760). Coste et al. 2023 (2310.02743), Eisenstein et al. 2023 (2312.09244): ensembles.
 # - Schulman 2020, *Approximating KL divergence*: k1, k2, k3. Tang & Munos 2025 (2506.09477): their gradients.
+# - Ionides 2008, *Truncated importance sampling*; Espeholt et al. 2018 (1802.01561): weights with a limit.
 # - Korbak et al. 2022 (2205.11275); Rafailov et al. 2023 (2305.18290), appendix A.1: the exact optimum. Beirami et al. 2024 (2401.01879): the bound for best-of-n.
 #
 # Next: chapter 09, the same optimum without a reward model.
