@@ -96,10 +96,10 @@ def test_a_notebook_is_small(path):
 
 @each_notebook
 def test_numbers_are_checked(path):
-    """Nine of ten cells that print are compared by nbval; a chapter asserts as well."""
+    """Six of seven cells that print are compared by nbval, and two more may train a model; a chapter asserts as well."""
     printing = [cell for cell in code(path) if cell.outputs]
     ignored = [cell for cell in printing if "nbval-ignore-output" in cell.metadata.get("tags", [])]
-    assert len(ignored) <= 2 + len(printing) / 10
+    assert len(ignored) <= 2 + len(printing) / 7
     assert not any("nbval-skip" in cell.metadata.get("tags", []) for cell in code(path))
     assert any("raises-exception" in cell.metadata.get("tags", []) for cell in code(path)) is False
     assert sum("assert " in cell.source for cell in code(path)) >= 3

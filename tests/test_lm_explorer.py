@@ -84,7 +84,7 @@ def test_the_caption_says_the_numbers():
         assert float(plainly) == pytest.approx(model[token], abs=6e-4)
     entropy = -sum(p * math.log(p) for p in chances if p)
     assert f"9 of {len(TOKENIZER)} tokens can come; entropy {entropy:.2f} nats" in said
-    assert said.startswith(f"T = 1.4, top-k 9, after “{at['prompt']} hello !”: ")
+    assert said.startswith(f"τ = 1.4, top-k 9, after “{at['prompt']} hello !”: ")
 
 
 def test_at_rest_a_low_temperature_has_sharpened_the_model():

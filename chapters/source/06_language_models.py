@@ -218,7 +218,7 @@ assert torch.allclose(best_value, best_reply.values, atol=1e-8)
 # view. The gradient is in the table of logits, the prompt is fixed, and the variance is exact, over all 781 replies, then averaged over the three prompts:
 
 # %% tags=["concept:contextual-bandit"]
-logits = world.reference_logits()            # [P, S, V]: 3 prompts, 156 prefixes, and here V = 6 tokens; float64
+logits = world.reference_logits()            # [P, S, V]: 3 prompts, 156 prefixes, here V = 6 tokens; float64
 pi, states, tokens, mask = logits.softmax(-1), world.states, world.tokens, world.mask
 prob, q = world.logps(logits).exp(), world.q_values(logits)            # [P, N]: 781 replies; [P, S, V]
 v = (pi * q).sum(-1)                                                   # [P, S]; v[:, 0] is V(x)

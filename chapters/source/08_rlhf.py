@@ -866,7 +866,7 @@ squared_norms = torch.where(world.mask, square[:, world.states, world.tokens], 0
 
 # %% tags=["concept:importance-sampling"]
 def quality(sampler, limit):
-    """Relative bias of the expected gradient, and standard deviation from one reply to each prompt; μ draws."""
+    """Relative bias of the mean gradient; its standard deviation from one reply to each prompt; μ draws."""
     weights = trust_region.truncated_ratio(trainer, sampler, limit) if limit else torch.ones_like(trainer)
     mean = slope((sampler.exp() * weights * better * world.logps(table)).sum() / P, table)
     second = (sampler.exp() * (weights * better) ** 2 * squared_norms).sum() / P**2

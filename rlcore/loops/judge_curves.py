@@ -1,7 +1,7 @@
 """How much do a reward model's data, size and labels matter? The runs of chapter 07, as a table.
 
-Four sweeps, each on pairs of its own for every seed: number of pairs, width, flipped labels, and all pairs of a prompt
-together against the same pairs shuffled. The judges themselves are not kept.
+Five sweeps, each on pairs of its own for every seed: number of pairs, many passes over few of them, flipped labels,
+width, and all pairs of a prompt together against the same pairs shuffled. The judges themselves are not kept.
 """
 
 import csv
@@ -22,10 +22,13 @@ SEEDS = (0, 1, 2)
 PAIRS = (125, 250, 500, 1000, 2000, 4000)
 WIDTHS = (4, 8, 16, 32, 64)  # of models trained from nothing; two layers, two heads
 FLIPS = (0.1, 0.2, 0.3, 0.4)
-SOME, TEST = 2000, 1000  # pairs for the sweeps of width and flips; pairs held out
+FEW, SOME, TEST = 125, 2000, 1000  # pairs for many passes; for the sweeps of width and flips; pairs held out
 PROMPTS, K, EPOCHS = 250, 4, 5  # rankings of four, and passes over them
-LEAST_STEPS, LEAST_EPOCHS, BATCH, MAX_NORM = 64, 2, 64, 1.0
-LR = {"sft": 1e-3, "new": 5e-3}  # a trunk that has learnt to write, and one that has learnt nothing
+MANY, MAX_NORM = 32, 1.0  # passes over few pairs
+HOW = {
+    "sft": {"epochs": 2, "batch": 16, "lr": 1e-3},  # a trunk that has learnt to write,
+    "new": {"epochs": 3, "batch": 64, "lr": 5e-3},  # and one that has learnt nothing
+}
 
 SETTINGS = ("sweep", "seed", "start", "hidden", "pairs", "flip_rate", "epoch")
 COLUMNS = (*SETTINGS, "gold", "label", "ceiling", "loss", "least")
@@ -54,11 +57,10 @@ def pool(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: int
 
 
 def fit(
-    judge: PreTrainedModel, among: Pool, *, pairs: int, flip_rate: float, lr: float
+    judge: PreTrainedModel, among: Pool, *, pairs: int, flip_rate: float, epochs: int, batch: int, lr: float
 ) -> Iterator[reward_model.Record]:
-    """Train on the first pairs of a pool: at least two passes, and so many that there are at least 64 steps."""
-    epochs = max(LEAST_EPOCHS, ceil(LEAST_STEPS * BATCH / pairs))
-    settings = {"epochs": epochs, "batch": BATCH, "lr": lr, "max_norm": MAX_NORM}
+    """Train on the first pairs of a pool."""
+    settings = {"epochs": epochs, "batch": batch, "lr": lr, "max_norm": MAX_NORM}
     replies, ranking = among.replies.rows(slice(2 * pairs)), among.labels(flip_rate)[:pairs]
     generator = torch.Generator().manual_seed(among.seed)
     return reward_model.train(judge, replies, ranking, preferences.pairwise_loss, **settings, generator=generator)
@@ -96,7 +98,7 @@ def as_pairs(replies: Rollout, ranking: Tensor) -> Rollout:
 
 def passes(judge: PreTrainedModel, replies: Rollout, ranking: Tensor, batch: int, seed: int) -> Iterator[int]:
     """Train for EPOCHS passes, and stop after each one: yields its number."""
-    settings = {"epochs": EPOCHS, "batch": batch, "lr": LR["sft"], "max_norm": MAX_NORM}
+    settings = {"epochs": EPOCHS, "batch": batch, "lr": HOW["sft"]["lr"], "max_norm": MAX_NORM}
     generator, steps = torch.Generator().manual_seed(seed), ceil(len(ranking) / batch)
     for record in reward_model.train(
         judge, replies, ranking, preferences.pairwise_loss, **settings, generator=generator
@@ -110,20 +112,23 @@ def sweeps(seed: int) -> Iterator[dict[str, Any]]:
     policy, tokenizer = lm.shipped("replies_sft")
     among = pool(policy, tokenizer, max(PAIRS), seed)
     for pairs in PAIRS:
-        yield _row("pairs", lm.scalar(policy, seed), "sft", among, pairs, 0.0)
+        yield _row("pairs", lm.scalar(policy, seed), "sft", among, pairs=pairs, **HOW["sft"])
+    yield _row("passes", lm.scalar(policy, seed), "sft", among, pairs=FEW, **HOW["sft"] | {"epochs": MANY})
     for flip_rate in FLIPS:
-        yield _row("flips", lm.scalar(policy, seed), "sft", among, SOME, flip_rate)
+        yield _row("flips", lm.scalar(policy, seed), "sft", among, flip_rate=flip_rate, **HOW["sft"])
     for hidden in WIDTHS:
         trunk = lm.build(tokenizer, hidden=hidden, layers=2, heads=2, context=64, seed=seed)
-        yield _row("width", lm.scalar(trunk, seed), "new", among, SOME, 0.0)
+        yield _row("width", lm.scalar(trunk, seed), "new", among, **HOW["new"])
     yield from _together_and_shuffled(policy, tokenizer, among)
 
 
-def _row(sweep: str, judge: PreTrainedModel, start: str, among: Pool, pairs: int, flip_rate: float) -> dict[str, Any]:
-    for _ in fit(judge, among, pairs=pairs, flip_rate=flip_rate, lr=LR[start]):
+def _row(
+    sweep: str, judge: PreTrainedModel, start: str, among: Pool, pairs: int = SOME, flip_rate: float = 0.0, **how: Any
+) -> dict[str, Any]:
+    for _ in fit(judge, among, pairs=pairs, flip_rate=flip_rate, **how):
         pass
     row = {"sweep": sweep, "seed": among.seed, "start": start, "hidden": judge.config.hidden_size, "pairs": pairs}
-    return row | {"flip_rate": flip_rate, "epoch": ""} | quality(judge, among, flip_rate)
+    return row | {"flip_rate": flip_rate, "epoch": how["epochs"]} | quality(judge, among, flip_rate)
 
 
 def _together_and_shuffled(
@@ -144,7 +149,7 @@ def _together_and_shuffled(
 
 def make_table(name: str) -> None:
     """Write all rows of all seeds beside the shipped models."""
-    rows = len(PAIRS) + len(FLIPS) + len(WIDTHS) + 2 * EPOCHS
+    rows = len(PAIRS) + 1 + len(FLIPS) + len(WIDTHS) + 2 * EPOCHS
     with open(lm.SHIPPED / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

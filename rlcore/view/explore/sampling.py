@@ -93,7 +93,7 @@ def draw(temperature: float, top_k: int, begun: str, prompt: str) -> Figure:
     possible = int((spoken.chances > 0).sum())
     left.set_title(f"“{names[0]}”: {spoken.plain[ranked[0]]:.2f} → {spoken.chances[ranked[0]]:.2f}", y=1.0)
     right.set_title(f"{len(set(spoken.said))} different among {SAMPLES} samples", y=1.0)
-    said = f"T = {temperature:.1f}, top-k {top_k}"
+    said = f"τ = {temperature:.1f}, top-k {top_k}"
     return plots.caption(fig, f"{said}, after “{_text(prompt, begun)}”: {_caption(spoken, names, ranked, possible)}")
 
 
@@ -108,7 +108,7 @@ def _bars(ax: Axes, names: list[str], chances: list[float], plain: list[float]) 
     ax.set(xlim=(0, 1.06), ylim=(-0.6, BARS - 0.4), xlabel="probability", ylabel="next token")
     ax.yaxis.labelpad += 5
     plots.words(ax, [(1.0, 0.9)], ["| the model itself"], size=9, align=1)
-    plots.words(ax, [(1.0, 0.1)], ["■ after T and top-k"], size=9, align=1, color=style.COLOR["policy"])
+    plots.words(ax, [(1.0, 0.1)], ["■ after τ and top-k"], size=9, align=1, color=style.COLOR["policy"])
     plots.ticks(ax, {0: "0", 0.5: "½", 1: "1"}, dict(zip(places, names, strict=True)))
 
 
