@@ -96,7 +96,7 @@ def test_a_notebook_is_small(path):
 
 @each_notebook
 def test_numbers_are_checked(path):
-    """Six of seven cells that print are compared by nbval, and two more may train a model; a chapter asserts as well."""
+    """Six of seven cells that print are compared by nbval, and two more may train; a chapter asserts as well."""
     printing = [cell for cell in code(path) if cell.outputs]
     ignored = [cell for cell in printing if "nbval-ignore-output" in cell.metadata.get("tags", [])]
     assert len(ignored) <= 2 + len(printing) / 7
