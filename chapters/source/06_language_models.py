@@ -455,19 +455,17 @@ def trained(seed):
     run = sft.train(model, letters, steps=STEPS, lr=5e-3, weight_decay=0.01, max_norm=1.0)
     return model, [record.reply_loss for record in tqdm(run, total=STEPS, desc=f"seed {seed}", leave=False)]
 
-# %% tags=["concept:supervised-fine-tuning"]
+# %% tags=["concept:supervised-fine-tuning", "nbval-ignore-output"]
 runs = [trained(seed=0)]
 clear_output()                                       # of the progress bar
-print(f"{STEPS} steps of 64 letters")
 
 # %% [markdown]
 # And twice more from other first parameters, with other letters:
 
-# %% tags=["concept:supervised-fine-tuning"]
+# %% tags=["concept:supervised-fine-tuning", "nbval-ignore-output"]
 runs += [trained(seed) for seed in range(1, SEEDS)]
 clear_output()
 policies, curves = zip(*runs)
-print(f"{len(policies)} models")
 
 # %% [markdown]
 # How far above the floor? The luck of the 2,000 held-out letters cancels if each letter's true log-probability is subtracted: what is left estimates $\mathrm{KL}(\text{data}\Vert\pi_\theta)$.

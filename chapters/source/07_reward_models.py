@@ -507,7 +507,7 @@ for k in range(3):
 # %% [markdown]
 # `+` was taken. In brackets the hidden reward. Over all pairs the worse reply wins in about one of five, because annotators follow Bradley–Terry and near ties are a toss. A second reward model learns from annotators who also *like long replies*; it waits for "What breaks".
 
-# %% tags=["concept:reward-model"]
+# %% tags=["concept:reward-model", "nbval-ignore-output"]
 def trained(ranking, desc):
     """A reward model from the first pairs of the pool: two passes."""
     judge, steps = lm.scalar(policy, seed=0), 2 * math.ceil(LEARNT / 64)

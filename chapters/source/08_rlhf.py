@@ -568,7 +568,7 @@ assert means["β = 0"][0] < means["before"][0] - 0.4 and means["β = 0"][1] > me
 #
 # The same loop, `rlcore.loops.rlhf.train`, on a seed that is not in the record: sixteen updates at β = 0.2.
 
-# %% tags=["concept:token-level-ppo-loop", "concept:four-models"]
+# %% tags=["concept:token-level-ppo-loop", "concept:four-models", "nbval-ignore-output"]
 from IPython.display import clear_output
 from tqdm.auto import tqdm
 
