@@ -87,12 +87,12 @@ def draw(a: float, b: float, c: float, d: float, comparisons: int, flip_rate: fl
     """
     found = play((a, b, c, d), comparisons, flip_rate)
     fig = plots.canvas(height=3.4)
-    _matrix(fig.add_axes((0.075, 0.15, 0.345, 0.74)), found, comparisons)
+    _matrix(fig.add_axes((0.075, 0.15, 0.345, 0.74)), found, comparisons, flip_rate)
     _scores(fig.add_axes((0.53, 0.15, 0.455, 0.74)), found)
     return plots.caption(fig, _caption((a, b, c, d), found, comparisons, flip_rate))
 
 
-def _matrix(ax: Axes, found: Tournament, comparisons: int) -> None:
+def _matrix(ax: Axes, found: Tournament, comparisons: int, flip_rate: float) -> None:
     share = found.wins / comparisons
     ax.imshow(np.where(np.eye(4, dtype=bool), np.nan, share), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     cells = [(row, column) for row in range(4) for column in range(4) if row != column]
@@ -103,7 +103,7 @@ def _matrix(ax: Axes, found: Tournament, comparisons: int) -> None:
     ax.grid(False)
     ax.set(xlabel="against", ylabel="share of wins (chance) of")
     plots.ticks(ax, dict(enumerate(NAMES)), dict(enumerate(NAMES)))
-    ax.set_title(f"{6 * comparisons:,} labels", y=1.0)
+    ax.set_title(f"{6 * comparisons:,} labels, {flip_rate:.0%} turned", y=1.0)
 
 
 def _scores(ax: Axes, found: Tournament) -> None:
