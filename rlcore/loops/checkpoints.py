@@ -26,7 +26,7 @@ SIZE = {"hidden": 64, "layers": 2, "heads": 4, "context": 64}
 SFT = {"steps": 400, "lr": 5e-3, "weight_decay": 0.01, "max_norm": 1.0}
 DESK, ECHOES = 64, 16  # demonstrations in a batch of SFT
 PAIRS = 4000
-TASTE = {"temperature": 1.0, "flip_rate": 0.0, "length_bias": 0.0}
+TASTE = desk.TASTE
 JUDGE = {"epochs": 2, "batch": 64, "lr": 1e-3, "max_norm": 1.0}
 JUDGES = tuple(f"replies_judge_{k}" for k in (1, 2, 3, 4))  # each with pairs of its own: 1 trains, 2 tests
 CLIP = {"eps_low": 0.2, "eps_high": 0.2}
@@ -110,10 +110,9 @@ def judge(
     golds, scores = desk.gold(tokenizer, fresh).view(-1, 2), reward_model.score(model, fresh)
     with torch.no_grad():
         model.score.bias -= scores.mean()
-    differ, labels = golds[:, 0] != golds[:, 1], desk.rank(golds, fresh, generator, **TASTE)
-    scores = scores.view(-1, 2)
+    scores, labels = scores.view(-1, 2), desk.rank(golds, fresh, generator, **TASTE)
     return model, {
-        "accuracy on gold": reward_model.accuracy(scores[differ], golds[differ].argsort(1, descending=True)),
+        "accuracy on gold": desk.order_accuracy(scores, golds),
         "accuracy on labels": reward_model.accuracy(scores, labels),
     }
 

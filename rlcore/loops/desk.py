@@ -11,11 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from rlcore import lm
 from rlcore.lm import Prompts, Replies, Rollout
+from rlcore.loops import reward_model
 from rlcore.shapes import whole
 from rlcore.worlds import replies as world
 
 LONGEST = 40  # tokens of a reply, EOS included; the longest demonstration has 29
 UNFINISHED = -1.0  # added to a reward model's score where a reply was cut off
+TASTE = {"temperature": 1.0, "flip_rate": 0.0, "length_bias": 0.0}  # the annotator who makes the shipped data: `rank`
 
 
 def prompts(tokenizer: PreTrainedTokenizerFast) -> Prompts:
@@ -79,6 +81,22 @@ def rank(golds: Tensor, replies: Replies, generator: torch.Generator, **taste: f
     words = replies.mask.sum(1).view(-1, 2).to(golds)
     first = world.annotate(*golds.T, words_a=words[:, 0], words_b=words[:, 1], generator=generator, **taste)
     return torch.where(first[:, None], torch.tensor([0, 1]), torch.tensor([1, 0]))
+
+
+def felt(golds: Tensor, generator: torch.Generator) -> Tensor:
+    """What replies are worth to one annotator, [N, K]: sorted, it is a ranking drawn by Plackett–Luce.
+
+    Args:
+        golds: [N, K], the scores of that model.
+    Source: Yellott 1977: scores with Gumbel noise.
+    """
+    return golds - (-torch.rand(golds.shape, generator=generator).clamp(min=1e-12).log()).log()
+
+
+def order_accuracy(scores: Tensor, golds: Tensor) -> float:
+    """Share of pairs that scores [N, 2] put in the order of the hidden rewards [N, 2]; pairs of equal worth are out."""
+    differ = golds[:, 0] != golds[:, 1]
+    return reward_model.accuracy(scores[differ], golds[differ].argsort(1, descending=True))
 
 
 def proxy(judges: list[PreTrainedModel], join: Callable[[Tensor], Tensor]) -> Callable[[Rollout], Tensor]:

@@ -46,8 +46,7 @@ class Pool(NamedTuple):
     def labels(self, flip_rate: float) -> Tensor:
         """One annotator's ranking of every pair, [N, 2]; a higher rate turns more of the same labels round."""
         generator = torch.Generator().manual_seed(self.seed)
-        taste = {"temperature": 1.0, "flip_rate": flip_rate, "length_bias": 0.0}
-        return desk.rank(self.golds, self.replies, generator, **taste)
+        return desk.rank(self.golds, self.replies, generator, **desk.TASTE | {"flip_rate": flip_rate})
 
 
 def pool(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: int, seed: int) -> Pool:
@@ -70,9 +69,8 @@ def quality(judge: PreTrainedModel, among: Pool, flip_rate: float) -> dict[str, 
     """A judge on the pool's held-out pairs: COLUMNS from gold on."""
     golds, labels = among.golds[-TEST:], among.labels(flip_rate)[-TEST:]
     scores = reward_model.score(judge, among.replies.rows(slice(-2 * TEST, None))).view(-1, 2)
-    differ = golds[:, 0] != golds[:, 1]
     return {
-        "gold": reward_model.accuracy(scores[differ], golds[differ].argsort(1, descending=True)),
+        "gold": desk.order_accuracy(scores, golds),
         "label": reward_model.accuracy(scores, labels),
         "ceiling": reward_model.accuracy(golds, labels),
         "loss": preferences.pairwise_loss(scores, labels).mean().item(),
@@ -81,12 +79,8 @@ def quality(judge: PreTrainedModel, among: Pool, flip_rate: float) -> dict[str, 
 
 
 def ranked(golds: Tensor, generator: torch.Generator) -> Tensor:
-    """Rankings [N, K] of one annotator: Plackett–Luce with the hidden rewards [N, K] as scores.
-
-    Source: Yellott 1977: scores with Gumbel noise, sorted.
-    """
-    noise = -(-torch.rand(golds.shape, generator=generator).clamp(min=1e-12).log()).log()
-    return (golds + noise).argsort(1, descending=True)
+    """Rankings [N, K] of one annotator: Plackett–Luce with the hidden rewards [N, K] as scores."""
+    return desk.felt(golds, generator).argsort(1, descending=True)
 
 
 def as_pairs(replies: Rollout, ranking: Tensor) -> Rollout:
