@@ -2,13 +2,14 @@
 
 import csv
 import json
+import math
 
 import pytest
 import torch
 
 from rlcore import lm
 from rlcore.lm import files
-from rlcore.loops import checkpoints, desk, reward_model
+from rlcore.loops import checkpoints, desk, dpo_curves, entrants, league, reward_model, schedules
 from rlcore.worlds import replies
 
 FOLDERS = sorted(path for path in lm.SHIPPED.iterdir() if path.is_dir())
@@ -98,6 +99,36 @@ def test_the_table_holds_every_run_seed_and_update_once():
     found = [(row["run"], int(row["seed"]), int(row["update"])) for row in rows]
     updates = range(1, checkpoints.RLHF["updates"] + 1)
     assert found == [(run, seed, k) for run in checkpoints.RUNS for seed in checkpoints.SEEDS for k in updates]
+
+
+def table(name):
+    with open(lm.SHIPPED / f"{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_of_dpo_holds_every_run_and_seed_once_with_ten_rows_each():
+    rows = table("replies_dpo")
+    assert list(rows[0]) == list(dpo_curves.COLUMNS)
+    found = [(row["run"], float(row["beta"]), int(row["seed"]), int(row["step"])) for row in rows]
+    assert found == [
+        (run, beta, seed, 7 * epochs * k)
+        for run, (beta, epochs) in dpo_curves.RUNS.items()
+        for seed in dpo_curves.SEEDS
+        for k in range(10)
+    ]
+    assert all(math.isfinite(float(row[name])) for row in rows for name in dpo_curves.COLUMNS[3:])
+
+
+def test_the_league_table_holds_every_method_and_seed_once_with_the_settings_of_today():
+    rows = table("replies_league")
+    assert list(rows[0]) == list(league.COLUMNS)
+    found = [(row["method"], int(row["seed"])) for row in rows]
+    assert found == [(name, seed) for seed in dpo_curves.SEEDS for name in entrants.METHODS]
+    for row in rows:
+        method = entrants.METHODS[row["method"]]
+        told = (method.kind, str(method.reference), league.settings(method), str(schedules.STEPS))
+        assert (row["kind"], row["reference"], row["settings"], row["steps"]) == told, row["method"]
+        assert all(math.isfinite(float(row[name])) for name in league.COLUMNS[5:]), row["method"]
 
 
 def test_a_missing_checkpoint_names_the_folder_and_the_command_that_makes_it():

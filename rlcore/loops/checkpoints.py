@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from rlcore import lm, preferences
 from rlcore.lm import Replies
-from rlcore.loops import desk, judge_curves, reward_model, rlhf, sft
+from rlcore.loops import desk, dpo_curves, judge_curves, league, reward_model, rlhf, sft
 from rlcore.worlds import replies as world
 
 SIZE = {"hidden": 64, "layers": 2, "heads": 4, "context": 64}
@@ -195,6 +195,8 @@ RECIPES: dict[str, Callable[[str], None]] = {
     "replies_hacked": partial(make_policy, run="beta 0"),
     "replies_rlhf": make_table,
     "replies_judges": judge_curves.make_table,
+    "replies_dpo": dpo_curves.make_table,
+    "replies_league": league.make_table,
 }
 
 
@@ -203,7 +205,7 @@ def _rounded(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make shipped models anew; all of them without a name: 25 minutes.")
+    parser = argparse.ArgumentParser(description="Make shipped models anew; all of them without a name: over an hour.")
     parser.add_argument("names", nargs="*", choices=[*RECIPES, []], help=", ".join(RECIPES))
     torch.set_num_threads(1)
     for name in parser.parse_args().names or RECIPES:
