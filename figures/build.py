@@ -1,7 +1,7 @@
 """From scripts to figures: `python -m figures.build` draws all, `python -m figures.build 01` one chapter's.
 
-`figures/make/NN_slug.py` has one function, `draw() -> Figure`, captioned; its picture is `figures/NN_slug.svg`, the
-same bytes every time.
+`figures/make/NN_slug.py` has one function, `draw() -> Figure`, captioned; its picture is `figures/NN_slug.svg`.
+Drawn twice with the same fonts, it is the same bytes.
 """
 
 import importlib.util
