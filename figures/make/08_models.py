@@ -1,9 +1,8 @@
 """The four models of RLHF: what flows between them, and who is trained."""
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
+from figures import parts
 from rlcore.view import plots, style
 
 BOXES = {  # name: (x, y, what it does, colour, trained)
@@ -13,26 +12,26 @@ BOXES = {  # name: (x, y, what it does, colour, trained)
     "critic": (5.0, 0.6, "values each token", "value", True),
 }
 WIDE, HIGH = 1.85, 0.86
-PLAIN = {"arrowstyle": "-|>", "linewidth": 1.2, "color": "#333333", "shrinkA": 0, "shrinkB": 0}
 
 
 def draw() -> Figure:
     """Boxes for the models, double where they are trained; arrows for what is passed on."""
     fig, ax = plots.figure(height=3.9)
     for name, (x, y, does, colour, trained) in BOXES.items():
-        _box(ax, x, y, name, does, style.COLOR[colour], trained)
+        parts.box(ax, (x, y), (WIDE, HIGH), (name, does), style.COLOR[colour], trained)
     ax.text(0.42, 2.0, "prompts", ha="center", va="center")
-    _arrow(ax, (0.85, 2.0), (2.2 - WIDE / 2, 2.0), "", (0, 0))
+    parts.arrow(ax, (0.85, 2.0), (2.2 - WIDE / 2, 2.0))
     right = 2.2 + WIDE / 2
     for y in (3.4, 2.0, 0.6):
-        _arrow(ax, (right, 2.0 + 0.15 * (y - 2.0)), (5.0 - WIDE / 2, y), "", (0, 0))
+        parts.arrow(ax, (right, 2.0 + 0.15 * (y - 2.0)), (5.0 - WIDE / 2, y))
     ax.text(3.6, 2.16, "replies", ha="center")
-    _box(ax, 7.85, 2.0, "advantages", "of each token (GAE)", style.COLOR["advantage"], None)
+    last = "advantages", "of each token (GAE)"
+    parts.box(ax, (7.85, 2.0), (WIDE, HIGH), last, style.COLOR["advantage"], False)
     left, edge = 5.0 + WIDE / 2, 7.85 - WIDE / 2
-    _arrow(ax, (left, 3.4), (7.6, 2.0 + HIGH / 2), "score, on the last token", (7.25, 3.3))
-    _arrow(ax, (left, 2.0), (edge, 2.0), "KL price", (6.43, 2.19))
-    _arrow(ax, (left, 0.6), (7.6, 2.0 - HIGH / 2), "V of each prefix", (7.35, 0.75))
-    dashed = PLAIN | {"linestyle": "--", "color": style.COLOR["advantage"], "linewidth": 1.6}
+    parts.arrow(ax, (left, 3.4), (7.6, 2.0 + HIGH / 2), "score, on the last token", (7.25, 3.3))
+    parts.arrow(ax, (left, 2.0), (edge, 2.0), "KL price", (6.43, 2.19))
+    parts.arrow(ax, (left, 0.6), (7.6, 2.0 - HIGH / 2), "V of each prefix", (7.35, 0.75))
+    dashed = parts.ARROW | {"linestyle": "--", "color": style.COLOR["advantage"], "linewidth": 1.6}
     ax.plot([8.2, 8.2, 2.2], [2.0 - HIGH / 2, -0.35, -0.35], "--", color=style.COLOR["advantage"], linewidth=1.6)
     ax.annotate("", (2.2, 2.0 - HIGH / 2), (2.2, -0.35), arrowprops=dashed)
     ax.annotate("", (5.0, 0.6 - HIGH / 2), (5.0, -0.35), arrowprops=dashed)
@@ -46,22 +45,3 @@ def draw() -> Figure:
     advantages of all tokens. Gradients, dashed, go back to two of the four models alone, drawn with double frames:
     policy and critic. Reward model and reference stand still."""
     return plots.caption(fig, text)
-
-
-def _box(ax: Axes, x: float, y: float, name: str, does: str, colour: str, trained: bool | None) -> None:
-    shape = {"boxstyle": "round,pad=0.02,rounding_size=0.12", "edgecolor": colour}
-    corner = (x - WIDE / 2, y - HIGH / 2)
-    ax.add_patch(FancyBboxPatch(corner, WIDE, HIGH, facecolor="white", linewidth=1.8, zorder=2, **shape))
-    if trained:
-        inner = (corner[0] + 0.07, corner[1] + 0.07)
-        ax.add_patch(
-            FancyBboxPatch(inner, WIDE - 0.14, HIGH - 0.14, facecolor="none", linewidth=1.2, zorder=3, **shape)
-        )
-    ax.text(x, y + 0.16, name, ha="center", va="center", weight="bold", zorder=4)
-    ax.text(x, y - 0.15, does, ha="center", va="center", fontsize=9, zorder=4)
-
-
-def _arrow(ax: Axes, start: tuple, end: tuple, text: str, at: tuple) -> None:
-    ax.annotate("", end, start, arrowprops=PLAIN)
-    if text:
-        ax.text(*at, text, ha="center", va="center", fontsize=9)
