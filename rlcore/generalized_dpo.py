@@ -138,7 +138,8 @@ def jensen_shannon_score(log_ratios: Tensor) -> Tensor:
 def alpha_score(alpha: float) -> Function:
     """f'(u) = (1 − u^−α) / α: between reverse KL (α → 0) and forward KL (α → 1), up to a constant.
 
-    The paper's α. TRL's f_alpha_divergence_coef is 1 − α: its f' is (u^(c−1) − 1) / (c − 1).
+    The paper's α, and that of TRL's older releases. In newer ones f_alpha_divergence_coef is 1 − α: f' is
+    (u^(c−1) − 1) / (c − 1).
 
     Raises: ValueError when alpha is not inside (0, 1).
 

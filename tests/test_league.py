@@ -21,7 +21,7 @@ FAMILY = {
         *("DPOP", "β-DPO", "sDPO", "RSO", "R-DPO", "SimPO", "ORPO", "CPO", "PAFT", "TDPO-1", "TDPO-2"),
         *("forward KL", "Jensen–Shannon", "α-divergence", "pairwise CRINGE", "SFT on chosen"),
     },
-    "lists": {"Plackett–Luce", "LiPO-λ", "RRHF", "PRO"},
+    "lists": {"Plackett–Luce β 0.1", "Plackett–Luce β 0.5", "LiPO-λ β 0.1", "LiPO-λ β 0.5", "RRHF", "PRO"},
     "thumbs": {"KTO", "BCO", "CRINGE", "unlikelihood"},
     "marks": {"DRO-V"},
     "negatives": {"NPO", "D²O", "ascent on rejected"},

@@ -126,6 +126,10 @@ def plackett_luce(b: Batch, beta: float) -> Tensor:
     return rankings.plackett_luce_dpo_loss(b.log_ratios, in_order(b), beta)
 
 
+def lipo(b: Batch, beta: float) -> Tensor:
+    return rankings.lipo_loss(b.log_ratios, standing(b), beta)
+
+
 def pro(b: Batch, weight: float) -> Tensor:
     return rankings.pro_loss(b.logps, b.lengths, in_order(b), weight)
 
@@ -186,8 +190,10 @@ _METHODS = (
     Method("SLiC-HF", "pairs", False, slic, {"target": 10.0, "weight": LIGHT}),
     Method("pairwise CRINGE", "pairs", False, PairwiseCringe, {"target": 10.0, "temperature": 10.0} | CRINGE),
     Method("SFT on chosen", "pairs", False, lambda b: -b.logps[:, 0], {}),
-    Method("Plackett–Luce", "lists", True, plackett_luce, {"beta": 0.1}),
-    Method("LiPO-λ", "lists", True, lambda b, beta: rankings.lipo_loss(b.log_ratios, standing(b), beta), {"beta": 0.5}),
+    Method("Plackett–Luce β 0.1", "lists", True, plackett_luce, {"beta": 0.1}),
+    Method("Plackett–Luce β 0.5", "lists", True, plackett_luce, {"beta": 0.5}),
+    Method("LiPO-λ β 0.1", "lists", True, lipo, {"beta": 0.1}),
+    Method("LiPO-λ β 0.5", "lists", True, lipo, {"beta": 0.5}),
     Method("RRHF", "lists", False, lambda b: rankings.rrhf_loss(b.logps, b.lengths, standing(b)), {}),
     Method("PRO", "lists", False, pro, {"weight": LIGHT}),
     Method("KTO", "thumbs", True, kto, THUMBS),
