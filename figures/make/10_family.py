@@ -46,8 +46,8 @@ def draw() -> Figure:
     ax.text(2.35, -0.5, around, va="center")
     ax.set(xlim=(-0.05, 10.05), ylim=(-0.9, 4.6))
     ax.axis("off")
-    text = """The methods of the family by what they need. With a frozen reference. Pairs: DPO, exponential, hinge (RSO),
-    squared hinge, IPO, cDPO, robust DPO, DPOP, R-DPO, TDPO, other divergences; lists: Plackett–Luce DPO,
+    text = """The methods of the family by what they need. With a frozen reference. Pairs: DPO, exponential, hinge
+    (RSO), squared hinge, IPO, cDPO, robust DPO, DPOP, R-DPO, TDPO, other divergences; lists: Plackett–Luce DPO,
     LiPO-λ; thumbs: KTO, BCO; marks: DRO-V; only bad replies: NPO, D²O. Without a reference. Pairs: SimPO, ORPO,
     CPO, SLiC-HF, pairwise CRINGE; lists: RRHF, PRO; thumbs: CRINGE, unlikelihood; only bad replies: gradient
     ascent. Around any loss: RSO and β-DPO choose pairs, β-DPO the β, sDPO the reference, PAFT what is trained
