@@ -26,6 +26,7 @@ ACROSS = {  # column: what the axis says, its limits, and where the key stands; 
 GOLD = (-0.6, 1.8)
 NUMBERS = ("gold", "kl", "length", "echo", "label", "chosen", "rejected", "seconds", "bytes", "models", "passes")
 PPO = "PPO, β = 0.2"
+GAP = 10  # dots from a point to its name
 
 
 class Entry(NamedTuple):
@@ -116,7 +117,8 @@ def _points(ax: Axes, shown: Sequence[Entry], marked: Entry, across: str) -> Non
             places = at(np.array([e.mean(across) for e in own]), np.array([e.mean("gold") for e in own]))
             face = style.COLOR[colour] if reference else "white"
             ax.plot(*places, "o", color=style.COLOR[colour], markerfacecolor=face, markersize=6, label="_")
-    ax.plot(*at(marked.numbers[across], marked.numbers["gold"]), "x", color="black", markersize=6, label="_")
+    seeds = at(marked.numbers[across], marked.numbers["gold"])
+    ax.plot(*seeds, "x", color="black", markersize=6, label="_")
     centre = at(marked.mean(across), marked.mean("gold"))
     ax.plot(*centre, "o", color="black", markerfacecolor="none", markersize=13, label="_")
     texts = [(*at(e.mean(across), e.mean("gold")), e.name) for e in shown if e.name != marked.name]
@@ -125,23 +127,24 @@ def _points(ax: Axes, shown: Sequence[Entry], marked: Entry, across: str) -> Non
         star = at(ppo()[0][across], ppo()[0]["gold"])
         ax.plot(*star, "*", color="black", markersize=12, label="_")
         texts.insert(1, (*star, PPO))
-    _names(ax, texts)
+    _names(ax, texts, seeds)
 
 
-def _names(ax: Axes, texts: Sequence[tuple[float, float, str]]) -> None:
-    """A name beside its point, where it runs into no other point and into no name that is already there."""
+def _names(ax: Axes, texts: Sequence[tuple[float, float, str]], crosses: tuple[np.ndarray, np.ndarray]) -> None:
+    """A name beside its point, where it runs into no other point or cross and into no name that is already there."""
     low, high = ax.get_xlim()
     units = np.array((ax.bbox.width / (high - low), ax.bbox.height / (GOLD[1] - GOLD[0])))  # dots for one unit
-    taken = [(np.array((x, y)) * units - (5, 0), 10.0) for x, y, _ in texts]
+    marks = [(x, y) for x, y, _ in texts] + list(zip(*crosses, strict=True))
+    taken = [(np.array(mark) * units - (5, 0), 10.0) for mark in marks]
     told: dict[int, list[tuple[tuple[float, float], str]]] = {1: [], -1: []}
     for x, y, name in texts:
         wide, corner = 6.4 * len(name), np.array((x, y)) * units
         for side in (1, -1):  # to the right, or else to the left
-            box = corner + np.array((8 if side > 0 else -8 - wide, 0))
+            box = corner + np.array((GAP if side > 0 else -GAP - wide, 0))
             inside = low * units[0] < box[0] and box[0] + wide < high * units[0]
             if inside and all(_apart(box, wide, other, size) for other, size in taken):
                 taken.append((box, wide))
-                told[side].append(((x + 8 * side / units[0], y), name))
+                told[side].append(((x + GAP * side / units[0], y), name))
                 break
     for side, align in ((1, 0.0), (-1, 1.0)):
         if told[side]:
