@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlcore.shapes import axes, finite, need, within
+from rlcore.trust_region import ratio
 
 
 def exact(logits: Tensor, ref_logits: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """KL(policy‖ref), sampled from policy: x − 1 − log x with x = π_ref / π. Unbiased, little noise, never negative.
 
     As a loss its mean has the gradient of the *other* direction, KL(ref‖policy). Times the ratio π / π_old it is right
-    again. Computed with expm1: in float32 exp(d) − 1 − d is 0 for small d.
+    again: `k3_loss`. Computed with expm1: in float32 exp(d) − 1 − d is 0 for small d.
 
     Args:
         logps, ref_logps: [...] nats, of the same sampled actions.
@@ -83,6 +84,31 @@ def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """
     log_ratio = _log_ratio(logps, ref_logps)
     return torch.expm1(-log_ratio) + log_ratio
+
+
+def k3_loss(logps: Tensor, old_logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """KL(policy‖ref), sampled from the old policy, to be minimised: k3 times the ratio. Right in value and in gradient.
+
+        L = ρ k3,     ρ = π / π_old with its gradient,     ∂L/∂ log π = ρ (log π − log π_ref)
+
+    On the policy's own samples, old_logps = logps.detach(), every sample has the gradient it has under k2 and the value
+    it has under k3. From older samples k2 is off, and this is not.
+    Token by token it is the KL of the next token, after prefixes as they came. That a token also decides which prefixes
+    come is left out, as with k2 and k3: for the KL of whole replies, use log-probabilities of replies, or pay −β k1 in
+    the reward (`rlhf.token_rewards`).
+
+    Args:
+        logps, old_logps, ref_logps: [...] nats, of the same actions; only logps with gradient.
+    Returns: [...] nats, 0 or more.
+    Raises:  ValueError when the shapes disagree.
+    Source:  DeepSeek-AI 2025 (DeepSeek-V3.2), arXiv:2512.02556, eq. 7; Tang & Munos 2025, arXiv:2506.09477.
+
+    >>> logps = torch.tensor([-1., -2.], requires_grad=True)
+    >>> k3_loss(logps, logps.detach(), torch.tensor([-2., -1.])).sum().backward()
+    >>> logps.grad                                                          # k3 alone: 1 − e⁻¹, 1 − e
+    tensor([ 1.0000, -1.0000])
+    """
+    return ratio(logps, old_logps) * k3(logps, ref_logps)
 
 
 def f_divergence(logits: Tensor, ref_logits: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:

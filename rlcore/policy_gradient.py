@@ -65,6 +65,67 @@ def leave_one_out(rewards: Tensor) -> Tensor:
     return (size * from_first - from_first.sum(-1, keepdim=True)) / (size - 1)
 
 
+def remax_advantages(rewards: Tensor, greedy_rewards: Tensor) -> Tensor:
+    """ReMax: each reward minus that of the greedy reply to the same prompt. To be maximised.
+
+        A = r(x, y) − r(x, y°),     y°_t = argmax π(·|x, y°_<t)
+
+    The greedy reply does not depend on what was drawn, so the policy gradient stays unbiased, with one reply per prompt
+    too. It costs one more generation per prompt, and is no mean: advantages need not be around 0.
+
+    Args:
+        rewards:        [B, K] K replies to each prompt; [B, 1] in the paper.
+        greedy_rewards: [B] of the greedy reply to each prompt.
+    Returns: [B, K], in units of reward; exact zeros where a reply earns what the greedy one earns.
+    Raises:  ValueError when the shapes disagree or a reward is not finite.
+    Source:  Li et al. 2023 (ReMax), arXiv:2310.10505, section 4.
+
+    >>> import torch
+    >>> remax_advantages(torch.tensor([[1., 0.], [3., 2.]]), torch.tensor([1., 2.]))
+    tensor([[ 0., -1.],
+            [ 1.,  0.]])
+    """
+    shapes.need(rewards=(rewards, "B K"), greedy_rewards=(greedy_rewards, "B"))
+    shapes.finite(rewards=rewards, greedy_rewards=greedy_rewards)
+    return rewards - greedy_rewards[:, None]
+
+
+def batch_normalized(rewards: Tensor, ddof: int) -> Tensor:
+    """REINFORCE++: how many standard deviations above the mean of the *whole batch*? To be maximised.
+
+        A = (r − mean_batch r) / std_batch r,     std² = Σ (r − mean)² / (N − ddof)
+
+    One mean and one scale for every prompt: none counts more for being easy or hard, where `grpo.group_normalized`
+    makes it so. A large batch is nearly unbiased up to that scale. Its mean knows nothing of the prompt, so its noise
+    is large; the paper's second form takes each group's mean off first: batch_normalized(grpo.group_centered(rewards)).
+
+    Args:
+        rewards: [...] one for each reply, at least 2 altogether. The paper's have the KL in them, −β Σ k1.
+        ddof:    0 divides by N, as OpenRLHF does; 1 by N − 1. OpenRLHF counts a reply as often as it has tokens, which
+                 is `rlhf.whitened`.
+    Returns: [...] without units; they sum to 0; exact zeros where all rewards are equal.
+    Raises:  ValueError when a reward is not finite, there are fewer than 2, or ddof is neither 0 nor 1.
+    Source:  Hu et al. 2025 (REINFORCE++), arXiv:2501.03262, global advantage normalisation.
+
+    >>> import torch
+    >>> batch_normalized(torch.tensor([[1., 1.], [0., 2.]]), ddof=0)
+    tensor([[ 0.0000,  0.0000],
+            [-1.4142,  1.4142]])
+    """
+    shapes.need(rewards=(rewards, "..."))
+    shapes.finite(rewards=rewards)
+    if rewards.numel() < 2:
+        raise ValueError(f"rewards has {rewards.numel()} entries, expected at least 2: one has no spread")
+    if ddof not in (0, 1):
+        raise ValueError(f"ddof is {ddof!r}, expected 0 (divide by N) or 1 (divide by N − 1)")
+    from_first = rewards - rewards.flatten()[0]
+    centered = from_first - from_first.mean()
+    if not centered.any():
+        return centered
+    scaled = centered / centered.abs().max()  # so that no square underflows
+    return scaled / scaled.std(correction=ddof)
+
+
 def optimal_baseline(scores: Tensor, rewards: Tensor, probabilities: Tensor) -> Tensor:
     """The one constant that leaves the least total variance in score · (reward − b).
 

@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from rlcore import kl
+from rlcore.worlds.phrases import Phrases
 
 POLICY, REF = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), torch.tensor([0.4, 0.4, 0.2]).double()
 ESTIMATORS = {"k1": kl.k1, "k2": kl.k2, "k3": kl.k3}
@@ -84,13 +85,78 @@ def test_the_directions_of_those_gradients_are_those_of_the_two_exact_ones():
     torch.testing.assert_close(other, torch.tensor([0.1, -0.1, 0.0], dtype=torch.float64), atol=1e-9, rtol=0)
 
 
-def test_k3_times_the_ratio_has_the_right_gradient():
+OLD = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("old", [POLICY, OLD, REF])
+def test_k3_times_the_ratio_is_right_in_value_and_gradient_whoever_drew_the_samples(old):
     free = POLICY.log().requires_grad_()
-    logps = free.log_softmax(-1)
-    old = logps.detach()
-    loss = (old.exp() * (logps - old).exp() * kl.k3(logps, REF.log())).sum()
-    (wanted,) = torch.autograd.grad(kl.exact(free, REF.log()), free)
-    torch.testing.assert_close(torch.autograd.grad(loss, free)[0], wanted)
+    loss = (old * kl.k3_loss(free.log_softmax(-1), old.log(), REF.log())).sum()
+    true = kl.exact(free, REF.log())
+    torch.testing.assert_close(loss, true)
+    torch.testing.assert_close(*(torch.autograd.grad(x, free)[0] for x in (loss, true)))
+
+
+def test_from_old_samples_neither_k2_nor_k3_has_the_right_gradient():
+    free = POLICY.log().requires_grad_()
+    (true,) = torch.autograd.grad(kl.exact(free, REF.log()), free)
+    for estimator in (kl.k2, kl.k3):
+        loss = (OLD * estimator(free.log_softmax(-1), REF.log())).sum()
+        assert (torch.autograd.grad(loss, free)[0] - true).abs().max() > 0.02
+
+
+def test_on_its_own_samples_k3_loss_has_the_gradient_of_k2_and_the_value_of_k3_sample_by_sample():
+    logps, ref_logps = logits(0, 50).requires_grad_(), logits(1, 50)
+    loss = kl.k3_loss(logps, logps.detach(), ref_logps)
+    torch.testing.assert_close(loss, kl.k3(logps, ref_logps))
+    ours, k2s = (torch.autograd.grad(x.sum(), logps)[0] for x in (loss, kl.k2(logps, ref_logps)))
+    torch.testing.assert_close(ours, k2s)
+
+
+def test_the_gradient_of_k3_loss_is_that_of_finite_differences():
+    logps, fixed = logits(0, 5).requires_grad_(), (logits(2, 5), logits(1, 5))
+    assert torch.autograd.gradcheck(lambda x: kl.k3_loss(x, *fixed), logps)
+    (slope,) = torch.autograd.grad(kl.k3_loss(logps, *fixed).sum(), logps)
+    torch.testing.assert_close(slope, (logps - fixed[0]).exp().detach() * (logps - fixed[1]).detach())
+
+
+def replies():
+    """A world, a policy, a reference, its log-probabilities of tokens [P, N, 4] twice, and how likely each reply is."""
+    world = Phrases()
+    table, ref = logits(7, 3, 156, 6).requires_grad_(), world.reference_logits()
+    ours, theirs = (
+        torch.where(world.mask, x.log_softmax(-1)[:, world.states, world.tokens], 0.0) for x in (table, ref)
+    )
+    return world, table, ref, ours, theirs, ours.sum(-1).exp().detach()
+
+
+def test_over_whole_replies_three_ways_have_the_exact_gradient():
+    """The penalty in the loss on log-probabilities of replies, by k2 or k3_loss; or −k1 in the reward."""
+    world, table, ref, ours, theirs, chances = replies()
+    true = world.kl(world.logps(table), world.logps(ref)).sum()
+    (wanted,) = torch.autograd.grad(true, table, retain_graph=True)
+    ours, theirs = ours.sum(-1), theirs.sum(-1)
+    for loss in (kl.k2(ours, theirs), kl.k3_loss(ours, ours.detach(), theirs)):
+        (got,) = torch.autograd.grad((chances * loss).sum(), table, retain_graph=True)
+        torch.testing.assert_close(got, wanted)
+    paid = world.exact_gradient(table.detach(), -kl.k1(ours, theirs).detach())
+    torch.testing.assert_close(paid, -wanted / 3)
+
+
+def test_token_by_token_the_penalty_forgets_that_a_token_decides_which_prefixes_come():
+    """What is left is each prefix's own KL, as often as it comes: KL(policy‖ref) by k3_loss, KL(ref‖policy) by k3."""
+    world, table, ref, ours, theirs, chances = replies()
+    (whole,) = torch.autograd.grad(world.kl(world.logps(table), world.logps(ref)).sum(), table, retain_graph=True)
+    steps = torch.where(world.mask, chances[..., None], 0.0).flatten(1)
+    visits = torch.zeros(3, 156).double().index_add(1, world.states.flatten(), steps)
+    for loss, one_way in (
+        (kl.k3_loss(ours, ours.detach(), theirs), kl.exact(table, ref)),
+        (kl.k3(ours, theirs), kl.exact(ref, table)),
+    ):
+        (got,) = torch.autograd.grad((chances[..., None] * loss).sum(), table, retain_graph=True)
+        (partly,) = torch.autograd.grad((visits * one_way).sum(), table, retain_graph=True)
+        torch.testing.assert_close(got, partly)
+        assert (got - whole).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("shift", [0.1, 1.0])
@@ -159,6 +225,14 @@ def test_a_policy_that_never_does_something_is_at_a_finite_distance():
         (lambda: kl.exact(torch.zeros(2), torch.zeros(3)), r"ref_logits has shape \[3\], expected \[2\]"),
         (lambda: kl.exact(torch.tensor([0.0, math.inf]), torch.zeros(2)), "logits holds inf"),
         (lambda: kl.k3(torch.zeros(2, 2), torch.zeros(2)), r"ref_logps has shape \[2\], expected \[2, 2\]"),
+        (
+            lambda: kl.k3_loss(torch.zeros(2), torch.zeros(3), torch.zeros(2)),
+            r"old_logps has shape \[3\], expected \[2\]",
+        ),
+        (
+            lambda: kl.k3_loss(torch.zeros(2), torch.zeros(2), torch.zeros(1)),
+            r"ref_logps has shape \[1\], expected \[2\]",
+        ),
         (lambda: kl.alpha(1.0), r"alpha is 1.0, expected a number inside \(0, 1\)"),
         (lambda: kl.alpha(-0.5), r"alpha is -0.5, expected a number in \[0, 1\]"),
     ],

@@ -108,6 +108,69 @@ def test_leave_one_out_does_not_lose_small_differences_on_a_large_reward():
     assert torch.equal(m.leave_one_out(rewards), torch.tensor([[-0.125, 0.25, -0.125]]))
 
 
+# --- the mean and the deviation of the whole batch --------------------------------------------------------------------
+
+
+def test_batch_normalized_is_its_definition_whatever_the_shape():
+    rewards = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for ddof in (0, 1):
+        wanted = (rewards - rewards.mean()) / rewards.std(correction=ddof)
+        assert close(m.batch_normalized(rewards, ddof), wanted)
+        assert close(m.batch_normalized(rewards.flatten(), ddof), wanted.flatten())
+        assert close(m.batch_normalized(1e3 * rewards - 7, ddof), wanted, atol=1e-10)
+        assert close(m.batch_normalized(rewards, ddof).sum(), 0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reward", [0.1, 1 / 3, -7.7, 1e6 + 0.1])
+def test_a_batch_of_equal_rewards_gives_exact_zeros(reward, dtype):
+    rewards = torch.full((3, 7), reward, dtype=dtype)
+    for ddof in (0, 1):
+        advantages = m.batch_normalized(rewards, ddof)
+        assert advantages.dtype is dtype
+        assert torch.equal(advantages, torch.zeros(3, 7, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batch_normalized_needs_no_epsilon_at_any_scale(dtype):
+    for spread in (1000 * torch.finfo(dtype).tiny, torch.finfo(dtype).max / 4):
+        rewards = spread * torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype)
+        assert m.batch_normalized(rewards, ddof=0).tolist() == [1, -1, -1, 1]
+
+
+def weights(size, chances, advantages):
+    """E[1/K Σ_i A_i ∇log π] / ∇p for each of two prompts with 0/1 rewards, over how many replies are right in each."""
+    counts = list(itertools.product(range(size + 1), repeat=2))
+    batches = torch.stack([torch.arange(size) < torch.tensor(pair)[:, None] for pair in counts]).double()
+    likely = torch.stack(
+        [torch.distributions.Binomial(size, p).log_prob(batches.sum(-1)[:, i]) for i, p in enumerate(chances)]
+    )
+    scores = torch.where(batches > 0, 1 / chances[:, None], -1 / (1 - chances[:, None]))  # per unit of ∇p, on average
+    estimates = torch.stack([advantages(batch) for batch in batches]) * scores
+    return (likely.sum(0).exp()[:, None] * estimates.mean(-1)).sum(0)
+
+
+def test_over_a_large_batch_every_prompt_counts_the_same_and_in_groups_the_hard_one_counts_more():
+    chances = torch.tensor([0.1, 0.5], dtype=torch.float64)
+    apart = []
+    for size in (4, 8, 16, 32):
+        hard, even = weights(size, chances, lambda r: m.batch_normalized(r, 0))
+        apart.append(abs(hard / even - 1).item())
+    assert apart == sorted(apart, reverse=True)
+    assert apart[-1] < 0.01
+    hard, even = weights(32, chances, lambda r: torch.stack([m.batch_normalized(group, 0) for group in r]))
+    assert hard / even > 1.5  # tends to √(0.25 / 0.09)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_mean_of_the_batch_costs_only_ones_own_share_of_it(size):
+    """Without the deviation, that is: 1 of N = 2 K replies."""
+    chances = torch.tensor([0.1, 0.5], dtype=torch.float64)
+    own = 1 / (2 * size)
+    got = weights(size, chances, lambda r: m.batch_normalized(r, 0) * r.std(correction=0))
+    assert close(got, [1 - own, 1 - own])
+
+
 # --- the phrase world: every reply of every prompt -----------------------------------------------------------------
 
 
@@ -151,6 +214,22 @@ def test_a_baseline_for_each_prompt_does_not_bias(world, table):
     advantages = world.reward - world.value(table)[:, None]
     assert close(-expected_gradient(world, table, advantages), world.exact_gradient(table), atol=1e-9)
     advantages = world.reward - torch.tensor([[5.0], [-3.0], [0.1]])
+    assert close(-expected_gradient(world, table, advantages), world.exact_gradient(table), atol=1e-9)
+
+
+def test_the_reward_of_the_greedy_reply_as_a_baseline_does_not_bias(world, table):
+    greedy = []
+    for prompt in range(3):
+        prefix = said = 0
+        for _ in range(4):
+            token = table[prompt, prefix].argmax().item()
+            said = world.said[prefix, token].item()
+            if token == 5 or said >= 156:
+                break
+            prefix = said
+        greedy.append(world.reward[prompt, said])
+    advantages = m.remax_advantages(world.reward, torch.stack(greedy))
+    assert not close(advantages, world.reward)
     assert close(-expected_gradient(world, table, advantages), world.exact_gradient(table), atol=1e-9)
 
 
@@ -244,6 +323,12 @@ LOGPS = torch.zeros(2, 2)
         (lambda: m.leave_one_out(torch.zeros(3, 1)), "rewards has groups of 1, expected at least 2 replies"),
         (lambda: m.leave_one_out(torch.zeros(3, 0)), "rewards has groups of 0, expected at least 2 replies"),
         (lambda: m.leave_one_out(torch.tensor([[1.0, nan]])), r"rewards holds nan at index \[0, 1\]"),
+        (lambda: m.remax_advantages(LOGPS, torch.zeros(3)), r"greedy_rewards has shape \[3\], expected \[B\]"),
+        (lambda: m.remax_advantages(LOGPS[0], torch.zeros(2)), r"rewards has shape \[2\], expected \[B, K\]"),
+        (lambda: m.remax_advantages(LOGPS, torch.tensor([0.0, nan])), r"greedy_rewards holds nan at index \[1\]"),
+        (lambda: m.batch_normalized(torch.zeros(1), 0), "rewards has 1 entries, expected at least 2"),
+        (lambda: m.batch_normalized(LOGPS, 2), "ddof is 2, expected 0 .divide by N. or 1"),
+        (lambda: m.batch_normalized(torch.tensor([0.0, inf]), 1), r"rewards holds inf at index \[1\]"),
         (lambda: m.optimal_baseline(SCORES[0], REWARDS, POLICY), r"scores has shape \[3\], expected \[\.\.\., N, D\]"),
         (lambda: m.optimal_baseline(SCORES, REWARDS[:2], POLICY), r"rewards has shape \[2\], expected \[3\]"),
         (lambda: m.optimal_baseline(SCORES, REWARDS, POLICY[:2]), r"probabilities has shape \[2\], expected \[3\]"),

@@ -58,6 +58,20 @@ CASES = {
             },
         )
     ],
+    "k3_loss": [
+        Case(
+            name="four times as likely as it was, and a quarter as likely",
+            args={**sampled, "old_logps": tensor([-1.0 - 2 * log2, -2.0 + 2 * log2])},
+            want=tensor([4 * log2 - 2, (1 - log2) / 4]),
+            mistakes={
+                "forgot the ratio": tensor([log2 - 0.5, 1 - log2]),
+                "turned the ratio to the old policy": tensor([(log2 - 0.5) / 4, 4 - 4 * log2]),
+                "took the ratio to the reference": tensor([2 * log2 - 1, (1 - log2) / 2]),
+                "weighted k1": tensor([4 * log2, -log2 / 4]),
+                "weighted k2": tensor([2 * log2**2, log2**2 / 8]),
+            },
+        )
+    ],
     "f_divergence": [
         Case(
             name="total variation, f(u) = |u − 1| / 2",

@@ -57,6 +57,39 @@ CASES = {
             },
         ),
     ],
+    "remax_advantages": [
+        Case(
+            name="two prompts, two replies each",
+            args={"rewards": tensor([[1.0, 0.0], [3.0, 2.0]]), "greedy_rewards": tensor([1.0, 2.0])},
+            want=tensor([[0.0, -1.0], [1.0, 0.0]]),
+            mistakes={
+                "gave the baselines to the replies instead of the prompts": tensor([[0.0, -2.0], [2.0, 0.0]]),
+                "took the best of the group for the greedy one": tensor([[0.0, -1.0], [0.0, -1.0]]),
+                "took the group's mean": tensor([[0.5, -0.5], [0.5, -0.5]]),
+                "turned the sign": tensor([[0.0, 1.0], [-1.0, 0.0]]),
+            },
+        )
+    ],
+    "batch_normalized": [
+        Case(
+            name="two groups of two",
+            args={"rewards": tensor([[1.0, 1.0], [0.0, 4.0]]), "ddof": 0},
+            want=tensor([[-1 / 3, -1 / 3], [-1.0, 5 / 3]]),  # mean 1.5, variance 9/4
+            mistakes={
+                "normalised each group": tensor([[0.0, 0.0], [-1.0, 1.0]]),
+                "took the groups' means and the batch's deviation": tensor([[0.0, 0.0], [-4 / 3, 4 / 3]]),
+                "divided by N − 1": tensor([[-0.288675, -0.288675], [-0.866025, 1.443376]]),
+                "forgot the mean": tensor([[2 / 3, 2 / 3], [0.0, 8 / 3]]),
+                "divided by the variance": tensor([[-2 / 9, -2 / 9], [-2 / 3, 10 / 9]]),
+            },
+        ),
+        Case(
+            name="all equal",
+            args={"rewards": tensor([[0.1, 0.1], [0.1, 0.1]]), "ddof": 1},
+            want=tensor([[0.0, 0.0], [0.0, 0.0]]),
+            mistakes={"divided zero by zero": tensor([[NAN, NAN], [NAN, NAN]])},
+        ),
+    ],
     "optimal_baseline": [
         Case(
             name="a softmax bandit with rewards 0, 1, 2",
