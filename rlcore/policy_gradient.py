@@ -7,7 +7,7 @@ groups are normalised (grpo), and an entropy bonus: `loss - coefficient * polici
 
 from torch import Tensor
 
-from rlcore import shapes
+from rlcore import grpo, shapes
 
 
 def score_function_loss(logps: Tensor, advantages: Tensor) -> Tensor:
@@ -118,12 +118,7 @@ def batch_normalized(rewards: Tensor, ddof: int) -> Tensor:
         raise ValueError(f"rewards has {rewards.numel()} entries, expected at least 2: one has no spread")
     if ddof not in (0, 1):
         raise ValueError(f"ddof is {ddof!r}, expected 0 (divide by N) or 1 (divide by N − 1)")
-    from_first = rewards - rewards.flatten()[0]
-    centered = from_first - from_first.mean()
-    if not centered.any():
-        return centered
-    scaled = centered / centered.abs().max()  # so that no square underflows
-    return scaled / scaled.std(correction=ddof)
+    return grpo.group_normalized(rewards.reshape(1, -1), ddof).view(rewards.shape)  # one group: the whole batch
 
 
 def optimal_baseline(scores: Tensor, rewards: Tensor, probabilities: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from rlcore import dpo, lm, logprobs
 from rlcore.lm import Replies
-from rlcore.loops.updates import descend
+from rlcore.loops import reward_model
+from rlcore.loops.updates import descend, passes
 from rlcore.shapes import need, whole
 
 ROWS = 512  # replies that the reference reads at a time
@@ -145,14 +146,11 @@ def train(
     count, size = ref_logps.shape
     own = list(loss.parameters()) if isinstance(loss, nn.Module) else []
     optimizer = torch.optim.AdamW([*policy.parameters(), *own], lr=lr, weight_decay=0.0)
-    picks = [some for _ in range(epochs) for some in torch.randperm(count, generator=generator).split(batch)]
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / len(picks), total_iters=len(picks))
-    for step, picked in enumerate(picks, 1):
+    for step, picked in passes(optimizer, count, batch, epochs, generator):
         rows = (picked[:, None] * size + torch.arange(size)).flatten()
         seen = Batch(policy, reference, replies.rows(rows).to(policy.device), ref_logps[picked], rewards[picked])
         mean = loss(seen).mean()
         descend(optimizer, step, max_norm, loss=mean)
-        schedule.step()
         yield _record(step, mean, seen.log_ratios.detach())
 
 
@@ -196,9 +194,8 @@ def held_out(policy: PreTrainedModel, reference: PreTrainedModel, data: Ranked) 
 
 def _in_order(reference: PreTrainedModel, data: Ranked) -> tuple[Replies, Tensor, Tensor]:
     """Replies with the best first, their marks and the reference's log-probabilities, [N, K]."""
-    sizes = need(ranking=(data.ranking, "N K"), rewards=(data.rewards, "N K"))
-    if len(data.replies) != sizes["N"] * sizes["K"]:
-        raise ValueError(f"replies has {len(data.replies)} rows, expected N · K = {sizes['N']} · {sizes['K']}")
+    need(ranking=(data.ranking, "N K"), rewards=(data.rewards, "N K"))
+    sizes = reward_model.sizes(data.replies, data.ranking)
     rows = (torch.arange(sizes["N"])[:, None] * sizes["K"] + data.ranking).flatten()
     ordered = data.replies.rows(rows)
     ref_logps = sequence_logps(reference, ordered).view(sizes["N"], sizes["K"])

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rlcore import lm
 from rlcore.lm import Replies
-from rlcore.loops.updates import descend
+from rlcore.loops.updates import descend, passes
 from rlcore.shapes import need
 
 RankingLoss = Callable[[Tensor, Tensor], Tensor]
@@ -56,18 +56,14 @@ def train(
     Raises: ValueError when the sizes do not fit; FloatingPointError when a number is not finite.
     Source: Ouyang et al. 2022, arXiv:2203.02155, section 3.5.
     """
-    sizes = _sizes(replies, ranking)
+    rankings, size = sizes(replies, ranking).values()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=0.01)
-    orders = [torch.randperm(sizes["N"], generator=generator) for _ in range(epochs)]
-    picks = [picked for order in orders for picked in order.split(batch)]
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / len(picks), total_iters=len(picks))
-    for step, picked in enumerate(picks, 1):
-        rows = (picked[:, None] * sizes["K"] + torch.arange(sizes["K"])).flatten()
-        scores = lm.scores(judge, replies.rows(rows).to(judge.device)).view(-1, sizes["K"])
+    for step, picked in passes(optimizer, rankings, batch, epochs, generator):
+        rows = (picked[:, None] * size + torch.arange(size)).flatten()
+        scores = lm.scores(judge, replies.rows(rows).to(judge.device)).view(-1, size)
         wanted = ranking[picked].to(judge.device)
         mean = loss(scores, wanted).mean()
         descend(optimizer, step, max_norm, loss=mean)
-        schedule.step()
         yield Record(step, mean.item(), accuracy(scores.detach(), wanted))
 
 
@@ -90,8 +86,12 @@ def accuracy(scores: Tensor, ranking: Tensor) -> float:
     return ((lead > 0).double() + (lead == 0).double() / 2).mean().item()
 
 
-def _sizes(replies: Replies, ranking: Tensor) -> dict[str, int]:
-    sizes = need(ranking=(ranking, "N K"))
-    if len(replies) != sizes["N"] * sizes["K"]:
-        raise ValueError(f"replies has {len(replies)} rows, expected N · K = {sizes['N']} · {sizes['K']}")
-    return sizes
+def sizes(replies: Replies, ranking: Tensor) -> dict[str, int]:
+    """N rankings of K replies each, by name.
+
+    Raises: ValueError where there are not N · K replies.
+    """
+    found = need(ranking=(ranking, "N K"))
+    if len(replies) != found["N"] * found["K"]:
+        raise ValueError(f"replies has {len(replies)} rows, expected N · K = {found['N']} · {found['K']}")
+    return found

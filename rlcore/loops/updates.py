@@ -1,5 +1,6 @@
-"""What did one update do? Advantages and targets, one guarded step down a loss, and the record that loops yield."""
+"""What did one update do? Advantages and targets, passes over rows, a guarded step down a loss, loops' records."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -52,6 +53,20 @@ def normalised(advantages: Tensor) -> Tensor:
 def frozen(distribution):
     """The distribution as it is now, without gradient: a copy, since its numbers may be parameters that will change."""
     return type(distribution)(*(number.detach().clone() for number in distribution))
+
+
+def passes(
+    optimizer: torch.optim.Optimizer, count: int, batch: int, epochs: int, generator: torch.Generator
+) -> Iterator[tuple[int, Tensor]]:
+    """Deal out rows 0 to count − 1, each pass in a new order, and let the learning rate fall to nothing in a line.
+
+    Yields: the step, from 1, and which rows it takes; the rate falls when the next is asked for.
+    """
+    picks = [some for _ in range(epochs) for some in torch.randperm(count, generator=generator).split(batch)]
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / len(picks), total_iters=len(picks))
+    for step, picked in enumerate(picks, 1):
+        yield step, picked
+        schedule.step()
 
 
 def descend(optimizer: torch.optim.Optimizer, update: int, max_norm: float, **losses: Tensor) -> None:
