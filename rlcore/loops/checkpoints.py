@@ -19,7 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from rlcore import lm, preferences
 from rlcore.lm import Replies
-from rlcore.loops import desk, dpo_curves, judge_curves, league, reward_model, rlhf, sft
+from rlcore.loops import arithmetic, desk, dpo_curves, judge_curves, league, reward_model, rlhf, sft
+from rlcore.worlds import arithmetic as game
 from rlcore.worlds import replies as world
 
 SIZE = {"hidden": 64, "layers": 2, "heads": 4, "context": 64}
@@ -35,6 +36,8 @@ RLHF = {
     **{"lam": 0.95, "lr": 2e-4, "value_lr": 1e-3, "max_norm": 1.0},
 }
 SEEDS = (0, 1, 2)
+SEARCH = SIZE | {"context": 112}
+LESSONS = {"batch": 64, "weight_decay": 0.01, "max_norm": 1.0}
 
 
 def mean(scores: Tensor) -> Tensor:
@@ -153,6 +156,45 @@ def ppo(name: str, seed: int, updates: int) -> Iterator[tuple[dict[str, Any], Pr
         )
 
 
+def searcher(seed: int, stages: dict[str, dict[str, float]]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, float]:
+    """A model that can search and gives up too soon, and the loss that its first stage ended with, nats per token.
+
+    Args: stages as `arithmetic.STAGES`, perhaps with fewer steps.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tokenizer = lm.tokenizer(game.WORDS)
+    model = lm.build(tokenizer, **SEARCH, seed=seed)
+    how = {"weight_decay": LESSONS["weight_decay"], "max_norm": LESSONS["max_norm"]}
+    ends = []
+    for name, stage in stages.items():
+        manner = {key: stage[key] for key in ("systematic", "give_up")}
+        batches = (arithmetic.demonstrated(tokenizer, LESSONS["batch"], generator, **manner) for _ in repeat(None))
+        records = sft.train(model, batches, steps=stage["steps"], lr=stage["lr"], **how)
+        for _ in tqdm(records, total=stage["steps"], desc=name):
+            pass
+        ends.append(sft.evaluate(model, arithmetic.demonstrated(tokenizer, 1000, generator, **manner))[0])
+    return model, tokenizer, ends[0]
+
+
+def search_quality(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, seed: int, count: int = 500
+) -> dict[str, float]:
+    """What `made.json` says of a searcher: 8 replies to each of so many new problems of 4, 5 and 6 numbers."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    told = {}
+    for numbers in arithmetic.SIZES:
+        drawn = arithmetic.drawn(model, tokenizer, numbers, count, 8, generator)
+        told |= {f"{key}, {numbers} numbers": x for key, x in arithmetic.measured(tokenizer, drawn, 8).items()}
+    return told
+
+
+def make_searcher(name: str) -> None:
+    model, tokenizer, loss = searcher(0, arithmetic.STAGES)
+    made = {"loop": "rlcore.loops.sft.train", "settings": SEARCH | LESSONS | arithmetic.STAGES, "seed": 0}
+    good = {"loss of the first stage, nats per token": loss} | search_quality(model, tokenizer, 0)
+    lm.save(model, tokenizer, lm.SHIPPED / name, made | {"quality": _rounded(good)})
+
+
 def make_sft(name: str) -> None:
     model, tokenizer = start(seed=0, steps=SFT["steps"])
     settings = SIZE | SFT | {"batch": DESK + ECHOES}
@@ -197,6 +239,7 @@ RECIPES: dict[str, Callable[[str], None]] = {
     "replies_judges": judge_curves.make_table,
     "replies_dpo": dpo_curves.make_table,
     "replies_league": league.make_table,
+    "arithmetic_sft": make_searcher,
 }
 
 
