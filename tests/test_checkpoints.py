@@ -9,8 +9,8 @@ import torch
 
 from rlcore import lm
 from rlcore.lm import files
-from rlcore.loops import checkpoints, desk, dpo_curves, entrants, league, reward_model, schedules
-from rlcore.worlds import arithmetic, replies
+from rlcore.loops import checkpoints, desk, dpo_curves, entrants, league, pretraining, reward_model, schedules
+from rlcore.worlds import arithmetic, replies, sums
 
 FOLDERS = sorted(path for path in lm.SHIPPED.iterdir() if path.is_dir())
 MODELS = [name for name in checkpoints.RECIPES if (lm.SHIPPED / name).is_dir()]
@@ -38,7 +38,8 @@ def test_a_shipped_model_says_loop_settings_seed_and_quality(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_shipped_model_has_the_vocabulary_of_its_world(name):
     model, tokenizer = lm.shipped(name)
-    words = {"replies": replies, "arithmetic": arithmetic}[name.split("_")[0]].WORDS
+    world = {"replies": replies, "arithmetic": arithmetic, "sums": sums, "reader": pretraining}[name.split("_")[0]]
+    words = world.WORDS
     assert set(words) < set(tokenizer.get_vocab())
     assert model.config.vocab_size == len(tokenizer) == len(words) + 3
     assert all(torch.isfinite(weights).all() for weights in model.parameters())

@@ -322,6 +322,31 @@ def test_the_penalty_adds_beta_times_its_own_gradient(estimator):
     assert all(p.grad is None for p in reference.parameters())
 
 
+def test_texts_add_gamma_times_the_mean_loss_of_their_tokens():
+    """Gradient and value, by hand, of two texts of different length; and one batch for each step that is made."""
+    plain, mixed, hand, taken = model(), model(), model(), []
+    text = lm.encode(TOKENIZER, ["go", "wait"], ["away please", "wait"])  # with EOS, five tokens
+    tokens = [([5, 6, 3, 1], 1), ([4, 4, 1], 1)]
+
+    def batches():
+        while True:
+            taken.append(1)
+            yield text
+
+    (before,), (record,) = train(plain), train(mixed, texts=(0.7, batches()))
+    logps = [hand(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1) for ids, _ in tokens]
+    picked = [logps[k][t - 1, ids[t]] for k, (ids, asked) in enumerate(tokens) for t in range(asked, len(ids))]
+    loss = -0.7 * sum(picked) / 5
+    loss.backward()
+    torch.testing.assert_close(gradient(mixed) - gradient(plain), gradient(hand), rtol=1e-5, atol=1e-7)
+    assert record.loss - before.loss == pytest.approx(loss.item(), abs=1e-6)
+    assert len(taken) == 1
+    train(mixed, texts=(0.7, batches()), updates=2, epochs=2, minibatches=2)
+    assert len(taken) == 1 + 2 * 2 * 2
+    train(mixed, reward=same, texts=(0.7, batches()))
+    assert len(taken) == 9  # without a signal there is no step, and nothing is read
+
+
 def follow(how, updates):
     """Weights of policy and reference after each update, the start first."""
     policy, reference = model(), model(99)
@@ -442,3 +467,36 @@ def test_ten_updates_teach_patience_on_every_seed_and_replies_get_longer():
     assert min(stretch) > 1.8 * before["length, 5 numbers"]
     assert before["pass@1, 6 numbers"] < 0.25
     assert min(carried) > 0.7  # and no problem of six numbers was among the prompts
+
+
+# --- on a GPU -------------------------------------------------------------------------------------------------------
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_an_update_on_a_gpu_is_the_one_on_the_cpu():
+    here, there = model(), model().cuda()
+    (one,), (other,) = train(here), train(there)
+    assert torch.equal(one.rollout.tokens, other.rollout.tokens.cpu())
+    torch.testing.assert_close(weights(there).cpu(), weights(here), atol=1e-9, rtol=0)
+
+
+def learnt(device, lr, **size):
+    """The share of replies with "please" in the first and in the last of 12 updates."""
+    policy = lm.build(TOKENIZER, **size, context=12, seed=0).to(device)
+    records = train(policy, updates=12, groups=64, lr=lr)
+    return records[0].rewards.mean().item(), records[-1].rewards.mean().item()
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_larger_model_learns_on_a_gpu():
+    before, after = learnt("cuda", 3e-4, hidden=512, layers=8, heads=8)
+    assert after > before + 0.2
+
+
+def test_a_small_model_learns_the_same_on_the_cpu():
+    before, after = learnt("cpu", 1e-3, hidden=32, layers=1, heads=2)
+    assert after > before + 0.2

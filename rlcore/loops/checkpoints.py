@@ -19,7 +19,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from rlcore import lm, preferences
 from rlcore.lm import Replies
-from rlcore.loops import arithmetic, desk, dpo_curves, judge_curves, league, reward_model, rlhf, sft
+from rlcore.loops import (
+    adders,
+    arithmetic,
+    desk,
+    dpo_curves,
+    grpo_curves,
+    grpo_desk,
+    judge_curves,
+    league,
+    passk_curves,
+    process,
+    reward_model,
+    rlhf,
+    rpt_curves,
+    sft,
+)
 from rlcore.worlds import arithmetic as game
 from rlcore.worlds import replies as world
 
@@ -195,6 +210,15 @@ def make_searcher(name: str) -> None:
     lm.save(model, tokenizer, lm.SHIPPED / name, made | {"quality": _rounded(good)})
 
 
+def make_grpo(name: str) -> None:
+    """The table of all runs, and the model that GRPO with seed 0 ends with."""
+    grpo_curves.make_table(name)
+    *_, (_, policy) = tqdm(grpo_curves.run("GRPO", 0), total=arithmetic.GRPO["updates"] + 1, desc="GRPO")
+    tokenizer = grpo_curves.start()[1]
+    made = {"loop": "rlcore.loops.grpo.train", "settings": arithmetic.GRPO, "seed": 0}
+    lm.save(policy, tokenizer, lm.SHIPPED / name, made | {"quality": _rounded(search_quality(policy, tokenizer, 0))})
+
+
 def make_sft(name: str) -> None:
     model, tokenizer = start(seed=0, steps=SFT["steps"])
     settings = SIZE | SFT | {"batch": DESK + ECHOES}
@@ -239,7 +263,15 @@ RECIPES: dict[str, Callable[[str], None]] = {
     "replies_judges": judge_curves.make_table,
     "replies_dpo": dpo_curves.make_table,
     "replies_league": league.make_table,
+    "replies_grpo": grpo_desk.make_table,
     "arithmetic_sft": make_searcher,
+    "sums_sft": adders.make_adder,
+    "sums_grpo": adders.make_thinker,
+    "sums_judges": process.make_table,
+    "arithmetic_grpo": make_grpo,
+    "reader": rpt_curves.make_reader,
+    "reader_rpt": rpt_curves.make_table,
+    "sums_passk": passk_curves.make_table,
 }
 
 

@@ -2,7 +2,7 @@
 
 GRPO and its family under one loop. What tells the members apart is passed in: how rewards become advantages, the
 policy's loss, its denominator, which groups train, and whether a reference holds the policy. Left out: all of these
-functions (policy_gradient, grpo, trust_region, masked, kl), and texts to remember while training.
+functions (policy_gradient, grpo, trust_region, masked, kl).
 """
 
 import math
@@ -15,7 +15,8 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from rlcore import lm, logprobs, masked
-from rlcore.lm import Prompts, Rollout
+from rlcore.lm import Prompts, Replies, Rollout
+from rlcore.loops import sft
 from rlcore.loops.updates import descend
 from rlcore.shapes import axes, finite, need, whole, within
 
@@ -88,11 +89,12 @@ def train(
     lr: float,
     max_norm: float,
     anchor: Anchor | None = None,
+    texts: tuple[float, Iterator[Replies]] | None = None,
     generator: torch.Generator,
 ) -> Iterator[Record]:
     """Draw groups of replies, compare within each, take a few steps; changes the policy, and a reference that follows.
 
-        L = reduce(policy_loss) + β · reduce(penalty)
+        L = reduce(policy_loss) + β · reduce(penalty) + γ · L_LM
 
     Args:
         policy:     a causal language model.
@@ -109,6 +111,7 @@ def train(
         lr:         of Adam.
         max_norm:   the gradient is cut to this length.
         anchor:     a price on KL, or None.
+        texts:      None, or (γ, batches) to go on learning to read, one batch in each step: see `sft.remembered`.
     Yields: a Record per update. Where no group that may train has a signal there is no step, not even down the penalty.
     Raises: ValueError when a number or something that a function gave does not fit; FloatingPointError when a loss is
             not finite: the parameters stay good.
@@ -136,6 +139,7 @@ def train(
             for picked in torch.randperm(len(part), generator=generator).to(policy.device).chunk(minibatches):
                 logps = lm.logps(policy, part.rows(picked))
                 losses, clipped = _losses(logps, seen.rows(picked), policy_loss, reduce, anchor)
+                losses |= sft.remembered(policy, texts)
                 descend(optimizer, update, max_norm, **losses)
                 told.append((sum(losses.values()).item(), clipped))
         if anchor:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from rlcore import lm, masked, returns, rlhf, trust_region
 from rlcore.lm import Prompts, Replies, Rollout
+from rlcore.loops import sft
 from rlcore.loops.updates import descend
 
 
@@ -117,7 +118,7 @@ def train(
                 if update > critic_first:
                     unreduced = policy_loss(lm.logps(policy, part), Batch(*(x[picked] for x in seen)))
                     losses = {"policy_loss": masked.mean_over_tokens(unreduced, mask)}
-                    descend(actor, update, max_norm, **losses, **_remembered(policy, ptx))
+                    descend(actor, update, max_norm, **losses, **sft.remembered(policy, ptx))
         yield Record(update, rollout, scores, kl, surprise, beta, value_loss)
         beta = next_beta(beta, kl)
 
@@ -143,12 +144,3 @@ def _judged(
 
 def _log_ratios(seen: Batch) -> tuple[Tensor, Tensor]:
     return seen.old_logps - seen.ref_logps, -seen.old_logps
-
-
-def _remembered(policy: PreTrainedModel, ptx: tuple[float, Iterator[Replies]] | None) -> dict[str, Tensor]:
-    """The loss that keeps the policy at what it has read before, if that is wanted."""
-    if ptx is None:
-        return {}
-    coefficient, texts = ptx
-    text = next(texts).to(policy.device)
-    return {"ptx_loss": -coefficient * masked.mean_over_tokens(lm.logps(policy, text), text.mask)}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlcore import lm, masked
@@ -52,16 +53,36 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     for step, batch in zip(range(1, steps + 1), batches, strict=False):
         batch = batch.to(model.device)
-        loss = masked.mean_over_tokens(-lm.logps(model, batch), batch.mask)
+        loss = imitation_loss(model, batch)
         descend(optimizer, step, max_norm, loss=loss)
         schedule.step()
         tokens = int(batch.mask.sum())
         yield Record(step, loss.item(), loss.item() * tokens / len(batch), tokens)
 
 
+def imitation_loss(model: PreTrainedModel, replies: Replies) -> Tensor:
+    """Minus the mean log-probability of the replies' tokens: nats per token, with its gradient."""
+    return masked.mean_over_tokens(-lm.logps(model, replies), replies.mask)
+
+
+def remembered(model: PreTrainedModel, texts: tuple[float, Iterator[Replies]] | None) -> dict[str, Tensor]:
+    """A loss that keeps a policy at what it has read before, if that is wanted: for loops that train it on rewards.
+
+        γ · L_LM,     L_LM = `imitation_loss` of the next batch
+
+    Args: texts, None or (γ, batches).
+    Returns: nothing, or the loss under its name.
+    Source: Ouyang et al. 2022, arXiv:2203.02155, eq. 2 (PPO-ptx); there over texts, here over their tokens.
+    """
+    if texts is None:
+        return {}
+    coefficient, batches = texts
+    return {"text_loss": coefficient * imitation_loss(model, next(batches).to(model.device))}
+
+
 @torch.no_grad()
 def evaluate(model: PreTrainedModel, replies: Replies) -> tuple[float, float]:
     """Mean loss of given replies: nats per token, nats per reply."""
     replies = replies.to(model.device)
-    loss = masked.mean_over_tokens(-lm.logps(model, replies), replies.mask).item()
+    loss = imitation_loss(model, replies).item()
     return loss, loss * int(replies.mask.sum()) / len(replies)
