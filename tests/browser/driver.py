@@ -199,10 +199,13 @@ class Lab:
         return [Explorer(self.page, root) for root in self.page.locator(".explorer").all()]
 
     def explorer(self, n: int) -> "Explorer":
-        """The n-th explorer of the page, once its picture is there."""
+        """The n-th explorer of the page, in view: once its picture is there and its texts can be read."""
         root = self.page.locator(".explorer").nth(n)
         root.locator("img.widget-image").wait_for(timeout=60_000)
-        return Explorer(self.page, root)
+        root.scroll_into_view_if_needed()
+        explorer = Explorer(self.page, root)
+        until(lambda: explorer.caption, 10, f"explorer {n} is in view")
+        return explorer
 
     def quizzes(self) -> list[Locator]:
         """Every quiz on the page; a choice within an explorer is none."""
