@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlcore import kl, lm, trust_region
-from rlcore.loops import arithmetic, grpo, grpo_curves
+from rlcore.loops import arithmetic, grpo, grpo_curves, tables
 from rlcore.worlds import arithmetic as world
 
 DIFFERS = {  # from GRPO
@@ -227,8 +227,8 @@ def test_rows_tell_the_record_and_measure_now_and_then_off_the_clock(monkeypatch
     numbers = {"reward": 1.0, "signal": 0.2, "entropy": 0.6, "kl": 0.4, "clipped": 1.0, "length": 0.8, "seconds": 2.0}
     told = {"run": "DAPO", "seed": 4, "update": 2} | numbers
     assert rows[2] == told | {"four": 0.4, "five": 0.5, "six": 0.6, "length of five": 4.0}
-    assert grpo_curves.told(rows[1])["signal"] == "0.1000"
-    assert grpo_curves.told(rows[1])["seed"] == 4
+    assert tables.told(rows[1])["signal"] == "0.1000"
+    assert tables.told(rows[1])["seed"] == 4
 
 
 @pytest.fixture(scope="module")

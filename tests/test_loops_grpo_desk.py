@@ -10,7 +10,7 @@ import torch
 
 from rlcore import lm
 from rlcore.lm import Prompts
-from rlcore.loops import checkpoints, desk, grpo, grpo_desk, rlhf
+from rlcore.loops import checkpoints, desk, grpo, grpo_desk, rlhf, tables
 from rlcore.loops.dpo_curves import bench
 
 MASK = torch.tensor([[True, True, False], [True, True, True]])
@@ -150,11 +150,11 @@ def test_rows_are_what_the_columns_are_called_and_measuring_is_off_the_clock(mon
     }
     told |= {"test": pytest.approx(test, abs=1e-5)}
     assert rows[3] == told | {"gold": pytest.approx(desk.gold(bench().tokenizer, drawn).mean().item())}
-    assert grpo_desk.told(rows[3])["beta"] == "0.2000"
+    assert tables.told(rows[3])["beta"] == "0.2000"
 
 
 @pytest.fixture(scope="module")
-def tables():
+def shipped_rows():
     found = {}
     for name in ("replies_grpo", "replies_rlhf"):
         with open(lm.SHIPPED / f"{name}.csv", encoding="utf-8", newline="") as file:
@@ -168,8 +168,8 @@ def last(rows, run, column):
     return [sum(values) / 10 for values in found]
 
 
-def test_the_table_holds_every_run_seed_and_update_once(tables):
-    rows = tables["replies_grpo"]
+def test_the_table_holds_every_run_seed_and_update_once(shipped_rows):
+    rows = shipped_rows["replies_grpo"]
     assert tuple(rows[0]) == grpo_desk.COLUMNS
     found = [(row["run"], int(row["seed"]), int(row["update"])) for row in rows]
     runs = grpo_desk.RUNS
@@ -178,16 +178,16 @@ def test_the_table_holds_every_run_seed_and_update_once(tables):
     assert all((row["echo"] != "") == (int(row["update"]) % 10 == 0) for row in rows)
 
 
-def test_a_run_made_anew_begins_as_the_table(tables):
-    told = [row for row in tables["replies_grpo"] if (row["run"], row["seed"]) == ("beta 0.2", "0")]
+def test_a_run_made_anew_begins_as_the_table(shipped_rows):
+    told = [row for row in shipped_rows["replies_grpo"] if (row["run"], row["seed"]) == ("beta 0.2", "0")]
     for row, _ in grpo_desk.run("beta 0.2", 0, updates=2):
         wanted = told[row["update"] - 1]
         for name in ("proxy", "test", "gold", "kl", "entropy", "length"):  # a rounding elsewhere may turn a token
             assert row[name] == pytest.approx(float(wanted[name]), abs=0.15), (row["update"], name)
 
 
-def test_with_a_price_it_earns_what_ppo_earns_and_without_one_it_hacks_the_judge_on_every_seed(tables):
-    ours, theirs = tables["replies_grpo"], tables["replies_rlhf"]
+def test_with_a_price_it_earns_what_ppo_earns_and_without_one_it_hacks_the_judge_on_every_seed(shipped_rows):
+    ours, theirs = shipped_rows["replies_grpo"], shipped_rows["replies_rlhf"]
     held, free, paid = ({key: last(ours, run, key) for key in ("proxy", "gold", "kl")} for run in grpo_desk.RUNS)
     ppo = {key: last(theirs, "beta 0.2", key) for key in ("proxy", "gold", "kl")}
     for seed in range(3):

@@ -5,7 +5,7 @@ Left out: the losses themselves (policy_gradient, grpo, trust_region) and the lo
 """
 
 import copy
-import csv
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from rlcore import grpo as losses
 from rlcore import kl, lm, masked, policy_gradient, trust_region
 from rlcore.lm import Rollout
-from rlcore.loops import arithmetic, grpo, rlhf
+from rlcore.loops import arithmetic, grpo, rlhf, tables
 from rlcore.loops.grpo import Anchor, Batch
 
 SEEDS = (0, 1, 2)
@@ -173,15 +173,6 @@ def run(name: str, seed: int, updates: int | None = None) -> Iterator[tuple[dict
 
 def make_table(name: str) -> None:
     """Write all rows of all runs beside the shipped models."""
-    with open(lm.SHIPPED / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for one in RUNS:
-            for seed in SEEDS:
-                for row, _ in tqdm(run(one, seed), total=RUNS[one].updates + 1, desc=f"{one}, seed {seed}"):
-                    writer.writerow(told(row))
-
-
-def told(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as it is written: numbers that were measured with four decimals."""
-    return {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
+    runs = itertools.product(RUNS, SEEDS)
+    bars = (tqdm(run(one, seed), total=RUNS[one].updates + 1, desc=f"{one}, seed {seed}") for one, seed in runs)
+    tables.write(name, COLUMNS, (row for bar in bars for row, _ in bar))

@@ -5,7 +5,7 @@ rlcore.loops.checkpoints replies_grpo` runs it on three seeds: about five minute
 """
 
 import copy
-import csv
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from rlcore import grpo as equations
 from rlcore import kl, lm, logprobs, masked, policy_gradient
 from rlcore.lm import Rollout
-from rlcore.loops import desk, grpo, rlhf
+from rlcore.loops import desk, grpo, rlhf, tables
 from rlcore.loops.dpo_curves import SEEDS, bench
 from rlcore.loops.league import Bytes
 from rlcore.shapes import whole
@@ -175,15 +175,6 @@ def _weighed(name: str) -> tuple[int, int, int, int, int]:
 
 def make_table(name: str) -> None:
     """Write all rows of all runs beside the shipped models."""
-    with open(lm.SHIPPED / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for one in RUNS:
-            for seed in SEEDS:
-                for row, _ in tqdm(run(one, seed), total=HOW["updates"], desc=f"{one}, seed {seed}"):
-                    writer.writerow(told(row))
-
-
-def told(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as it is written: numbers that were measured with four decimals."""
-    return {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in row.items()}
+    runs = itertools.product(RUNS, SEEDS)
+    bars = (tqdm(run(one, seed), total=HOW["updates"], desc=f"{one}, seed {seed}") for one, seed in runs)
+    tables.write(name, COLUMNS, (row for bar in bars for row, _ in bar))

@@ -3,7 +3,7 @@
 All begin with the shipped `reader`; what differs is where they think, what they read beside it, and one does not think.
 """
 
-import csv
+import itertools
 from collections.abc import Iterator
 from itertools import repeat
 from typing import Any
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from rlcore import lm
 from rlcore.loops import pretraining as rpt
+from rlcore.loops import tables
 
 SEEDS = (0, 1, 2)
 TEXTS, READ = 800, 16  # texts whose places are thought at; texts in each step of those that go on reading
@@ -74,14 +75,9 @@ def run(name: str, seed: int, updates: int) -> Iterator[tuple[dict[str, Any], Pr
 
 def make_table(name: str) -> None:
     """Write all rows of all runs beside the shipped models."""
-    with open(lm.SHIPPED / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for one in RUNS:
-            for seed in SEEDS:
-                for row, _ in tqdm(run(one, seed, rpt.RPT["updates"]), desc=f"{one}, seed {seed}"):
-                    writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
-                    file.flush()
+    runs = itertools.product(RUNS, SEEDS)
+    bars = (tqdm(run(one, seed, rpt.RPT["updates"]), desc=f"{one}, seed {seed}") for one, seed in runs)
+    tables.write(name, COLUMNS, (row for bar in bars for row, _ in bar))
 
 
 def make_reader(name: str) -> None:
