@@ -53,7 +53,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     for step, batch in zip(range(1, steps + 1), batches, strict=False):
         batch = batch.to(model.device)
-        loss = imitation_loss(model, batch)
+        loss = masked.mean_over_tokens(-lm.logps(model, batch), batch.mask)
         descend(optimizer, step, max_norm, loss=loss)
         schedule.step()
         tokens = int(batch.mask.sum())
